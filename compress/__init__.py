@@ -1,0 +1,1 @@
+"""Make one generator faster without making it worse: prune, distil, quantize, export."""
