@@ -1,0 +1,192 @@
+"""TensorRT, all of it: one adapter for classic ``tensorrt`` (11 and later) and ``tensorrt_rtx``, whose API is the same.
+
+``tensorrt_rtx`` installs from the ordinary package index and builds engines for named GPUs without having one;
+classic TensorRT builds for the GPU at hand. Neither loads, runs or times an engine without a GPU, and nothing here
+pretends to: see ``latency_reason``. Networks are strongly typed: precisions are those of the ONNX file.
+"""
+
+import ctypes
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from benchmarks.files import write_bytes
+from benchmarks.graph import parse_model, read_model
+from benchmarks.inputs import InputSpec
+from benchmarks.records import BackendMissing, BenchmarkError
+
+COMPUTE_CAPABILITIES = ("SM86", "SM89", "SM120")  # RTX 30, RTX 40, RTX 50
+WORKSPACE_BYTES = 2**30
+MIN_CLASSIC_VERSION = 11  # the first that is always strongly typed
+
+_MAX_LOG_LINES = 20
+
+
+class TensorRTError(BenchmarkError, ValueError):
+    """TensorRT could not parse or build a model; the message holds what its logger said."""
+
+
+class Plan(TypedDict):
+    """What a build leaves behind. Never compare plans by hash: two builds of one model differ in a few bytes."""
+
+    file: str
+    bytes: int
+    backend: str
+    version: str
+    compute_capabilities: list[str]
+
+
+def find() -> Any | None:
+    """The TensorRT module that can build here, or None: classic where there is a CUDA device, else the RTX one."""
+    classic = _import("tensorrt") if cuda_device_count() else None
+    if classic is not None and int(classic.__version__.split(".")[0]) >= MIN_CLASSIC_VERSION:
+        return classic
+    return _import("tensorrt_rtx")
+
+
+def cuda_device_count() -> int:
+    """CUDA devices that the driver reports; 0 where there is no driver."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def latency_reason() -> str:
+    """Why an engine's latency is null in a report from this machine."""
+    if cuda_device_count() == 0:
+        return "no CUDA device: engine built, not timed"
+    return "engine built, not timed: this version of leangen times ONNX files and torch modules only"
+
+
+def build_plan(
+    onnx_path: Path,
+    plan_path: Path,
+    *,
+    inputs: Sequence[InputSpec],
+    batches: tuple[int, int, int] = (1, 8, 32),
+    compute_capabilities: Sequence[str] = COMPUTE_CAPABILITIES,
+    workspace_bytes: int = WORKSPACE_BYTES,
+) -> Plan:
+    """Build an engine from an ONNX file and write it to ``plan_path``, whole or not at all.
+
+    Args:
+        onnx_path: Self-contained. int8 is asked for with symmetric QuantizeLinear/DequantizeLinear pairs.
+        plan_path: Where the engine goes.
+        inputs: The model's inputs.
+        batches: Smallest, typical and largest batch the engine takes; it is tuned for the typical one.
+        compute_capabilities: GPUs the engine is for, members of ``tensorrt_rtx.ComputeCapability``; classic TensorRT
+            builds for the GPU at hand whatever stands here.
+        workspace_bytes: Most memory that a layer may use for scratch.
+
+    Raises:
+        BackendMissing: no TensorRT can build here; names what to install.
+        FileError, ModelError: ``onnx_path`` cannot be read or is not a self-contained ONNX model.
+        TensorRTError: TensorRT refused the model or the settings.
+    """
+    trt = find()
+    if trt is None:
+        raise BackendMissing("no TensorRT can build engines here: pip install 'leangen[tensorrt-rtx]' (Linux, x86-64).")
+    if not 1 <= batches[0] <= batches[1] <= batches[2]:
+        raise TensorRTError(f"batches must be 1 <= smallest <= typical <= largest, not {batches}.")
+    data = read_model(onnx_path)
+    parse_model(data)  # refuses a file that points at other files; TensorRT would follow it
+    log = _make_log(trt)
+    builder = trt.Builder(log)
+    network = _parse(trt, builder, data, log, onnx_path)
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    _add_profile(builder, network, config, inputs, batches)
+    targets = _set_targets(trt, config, compute_capabilities)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise TensorRTError(_explain(f"{onnx_path}: TensorRT could not build an engine for {', '.join(targets)}", log))
+    content = bytes(plan)
+    write_bytes(plan_path, content)
+    return Plan(
+        file=str(plan_path),
+        bytes=len(content),
+        backend=trt.__name__,
+        version=trt.__version__,
+        compute_capabilities=targets,
+    )
+
+
+def _import(name: str) -> Any | None:
+    """The module, or None: a package whose libraries are not there raises ImportError or OSError."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError):
+        return None
+
+
+def _make_log(trt: Any) -> Any:
+    """A logger that keeps the error lines in ``lines`` and prints nothing."""
+
+    class ErrorLog(trt.ILogger):  # type: ignore[misc]  # its base is only known once a module is chosen
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)  # as TensorRT asks; super() does not make the native object
+            self.lines: list[str] = []
+
+        def log(self, severity: Any, msg: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.lines.append(msg.strip())
+
+    return ErrorLog()
+
+
+def _parse(trt: Any, builder: Any, data: bytes, log: Any, path: Path) -> Any:
+    network = builder.create_network()
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(data):
+        log.lines.extend(parser.get_error(index).desc() for index in range(parser.num_errors))
+        raise TensorRTError(_explain(f"{path}: TensorRT cannot read this model", log))
+    return network
+
+
+def _add_profile(
+    builder: Any, network: Any, config: Any, inputs: Sequence[InputSpec], batches: tuple[int, int, int]
+) -> None:
+    """Tell the shapes that the engine must take; inputs without a dynamic axis need no telling."""
+    found: Mapping[str, Any] = {tensor.name: tensor for tensor in map(network.get_input, range(network.num_inputs))}
+    told = {spec.name: spec for spec in inputs}
+    if set(found) != set(told):
+        raise TensorRTError(
+            f"the model takes the inputs {', '.join(found)}, but {', '.join(told) or 'none'} were named."
+        )
+    profile = builder.create_optimization_profile()
+    dynamic = False
+    for name, tensor in found.items():
+        if -1 in tuple(tensor.shape):
+            profile.set_shape(name, *((batch, *told[name].shape) for batch in batches))
+            dynamic = True
+    if dynamic:
+        config.add_optimization_profile(profile)
+
+
+def _set_targets(trt: Any, config: Any, names: Sequence[str]) -> list[str]:
+    """Set the GPUs to build for, and return them; classic TensorRT knows only the one that is there."""
+    if not hasattr(trt, "ComputeCapability"):
+        return ["CURRENT"]
+    known: Mapping[str, Any] = trt.ComputeCapability.__members__
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        given = ", ".join(unknown) or "none"
+        raise TensorRTError(f"compute capabilities must be one or more of {', '.join(sorted(known))}, not {given}.")
+    config.num_compute_capabilities = len(names)
+    for index, name in enumerate(names):
+        config.set_compute_capability(known[name], index)
+    return list(names)
+
+
+def _explain(what: str, log: Any) -> str:
+    """``what``, and what the logger kept: the first lines name the cause, the later ones its consequences."""
+    lines = list(dict.fromkeys(log.lines))[:_MAX_LOG_LINES]
+    return "\n  ".join([f"{what}:", *(lines or ["its logger gave no reason"])])

@@ -1,0 +1,159 @@
+"""From raw timings to a number with an interval.
+
+Medians throughout, with exact order-statistic intervals: they need no assumption about the shape of the noise, no
+bootstrap and no random numbers. What they do need, that neighbours are independent, is checked, and mended by taking
+medians of blocks.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.records import BenchmarkError, Estimate, Latency, Ratio, Sample
+
+Floats = npt.NDArray[np.float64]
+
+MIN_CLEAN = 10  # fewer un-preempted observations than this and all are taken
+MAX_AUTOCORRELATION = 0.2
+MIN_BLOCKS = 12  # blocks are not made longer than leaves this many
+
+
+class StatisticsError(BenchmarkError, ValueError):
+    """Timings from which the asked number cannot be computed."""
+
+
+def median_interval(values: Sequence[float] | Floats) -> Estimate:
+    """The median with its exact 95 % interval from order statistics.
+
+    With x(1) <= ... <= x(n), the interval [x(r), x(n+1-r)] misses the median with probability
+    2 P(Binomial(n, 1/2) <= r-1); r is the largest that keeps this at or below 5 % (David & Nagaraja, *Order
+    Statistics*, 3rd ed., section 7.1). Below n = 6 there is none: then it is [min, max], whose coverage is only
+    1 - 2 / 2**n (n = 5: 94 %, 3: 75 %, 1: 0 %).
+
+    Raises:
+        StatisticsError: no values, or one that is NaN.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    if not ordered.size:
+        raise StatisticsError("a median needs at least one value, but there is none.")
+    if np.isnan(ordered[-1]):  # NaNs sort to the end
+        raise StatisticsError("a median needs numbers, but there is a NaN among the values.")
+    n = ordered.size
+    skip = max(_lower_rank(n) - 1, 0)
+    return Estimate(float(np.median(ordered)), (float(ordered[skip]), float(ordered[n - 1 - skip])), n)
+
+
+def ratio(a: Sample, b: Sample) -> Ratio:
+    """Time of ``b`` / time of ``a``, A being the reference, from the rounds in which both took turns.
+
+    Each mirrored pair of rounds gives d = mean(log b) - mean(log a), in which steady drift cancels; of either side
+    only the un-preempted rounds count, and a pair in which a side has none is left out. If fewer than ten pairs
+    remain, all pairs with all rounds are taken. The ratio is exp(median d). Where neighbouring d are alike
+    (autocorrelation above 0.2), medians of blocks of them take their place.
+
+    The interval is that of this process: two processes with the same models differ by about 0.3 % more
+    (standard deviation), so a difference below 1 % needs restarts.
+
+    Raises:
+        StatisticsError: the samples are not of the same rounds, have no mirrored pair, or hold a time of 0.
+    """
+    if len(a.seconds) != len(b.seconds) or len(a.seconds) < 2:
+        raise StatisticsError(
+            f"a ratio needs two samples of the same rounds, at least 2, not {len(a.seconds)} and {len(b.seconds)}. "
+            "Time both in one call of measure_interleaved."
+        )
+    log_a, clean_a = _mirrored_logs(a)
+    log_b, clean_b = _mirrored_logs(b)
+    usable = clean_a.any(axis=1) & clean_b.any(axis=1)
+    if np.count_nonzero(usable) >= MIN_CLEAN:
+        differences = _row_means(log_b, clean_b)[usable] - _row_means(log_a, clean_a)[usable]
+    else:
+        differences = log_b.mean(axis=1) - log_a.mean(axis=1)
+    estimate = median_interval(_independent(differences))
+    low, high = estimate.ci95
+    return Ratio(math.exp(estimate.value), (math.exp(low), math.exp(high)), estimate.n)
+
+
+def summarize(sample: Sample) -> Latency:
+    """The sample in short: median with interval and 95th percentile of un-preempted rounds, 95th percentile of all.
+
+    If fewer than ten rounds are un-preempted, all count as such. The median is over all these rounds; its interval
+    widens where neighbours are alike, as with ``ratio``.
+
+    Raises:
+        StatisticsError: the sample is empty.
+    """
+    if not sample.seconds:
+        raise StatisticsError("a latency needs at least one timing, but the sample is empty.")
+    every = np.asarray(sample.seconds)
+    clean = every[~np.asarray(sample.preempted)]
+    if clean.size < MIN_CLEAN:
+        clean = every
+    return Latency(
+        median=median_interval(_independent(clean)),
+        p95_s=float(np.percentile(clean, 95)),
+        p95_all_s=float(np.percentile(every, 95)),
+        preempted=float(np.mean(sample.preempted)),
+    )
+
+
+def autocorrelation(values: Floats) -> float:
+    """Correlation of the values' ranks with those of their successors (lag 1), -1 to 1; 0 if it is not defined.
+
+    Ranks, because one burst of noise would make the plain coefficient anything.
+    """
+    if values.size < 3:
+        return 0.0
+    ranks = _ranks(values)
+    centred = ranks - ranks.mean()
+    spread = float(np.sum(centred**2))
+    return float(np.sum(centred[1:] * centred[:-1])) / spread if spread else 0.0
+
+
+def _independent(values: Floats) -> Floats:
+    """The values, or medians of the shortest blocks (2, 4, 8 ... long) whose neighbours are no longer alike."""
+    blocks, length = values, 1
+    while autocorrelation(blocks) > MAX_AUTOCORRELATION and values.size // (2 * length) >= MIN_BLOCKS:
+        length *= 2
+        whole = values.size // length * length
+        blocks = np.median(values[:whole].reshape(-1, length), axis=1)
+    return blocks
+
+
+def _mirrored_logs(sample: Sample) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """(pairs, 2) logarithms of the times, and which were un-preempted; a last round without a mirror is left out."""
+    pairs = len(sample.seconds) // 2
+    seconds = np.asarray(sample.seconds[: 2 * pairs])
+    if not np.all(seconds > 0) or not np.all(np.isfinite(seconds)):
+        raise StatisticsError("a ratio needs times above 0, but the sample holds others. Is its clock monotonic?")
+    clean = ~np.asarray(sample.preempted[: 2 * pairs], dtype=np.bool_)
+    return np.log(seconds).reshape(pairs, 2), clean.reshape(pairs, 2)
+
+
+def _row_means(values: Floats, chosen: npt.NDArray[np.bool_]) -> Floats:
+    """Mean over the chosen entries of each row; 0 where none is chosen."""
+    means: Floats = np.sum(values * chosen, axis=1) / np.maximum(chosen.sum(axis=1), 1)
+    return means
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks from 0, equal values sharing the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts) - 1
+    ranks: Floats = (last - (counts - 1) / 2)[inverse]
+    return ranks
+
+
+@lru_cache(maxsize=1024)
+def _lower_rank(n: int) -> int:
+    """The largest r with P(Binomial(n, 1/2) <= r-1) <= 0.025; 0 if there is none."""
+    log_total = n * math.log(2)
+    tail = 0.0
+    for k in range(n // 2 + 1):
+        tail += math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - log_total)
+        if tail > 0.025:
+            return k
+    return n // 2

@@ -1,0 +1,206 @@
+"""Structured pruning by channel groups: exact where a module says which channels live and die together.
+
+Removing a channel behind batch normalisation is the same as silencing it, so the pruned module's output must equal
+that of the old module with those channels at zero. ``assert_pruned_is_masked`` checks it on real inputs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from compress.errors import CompressError
+from compress.generator import Edit, Generator
+from compress.running import Array, run_module
+from search_spaces.channels import ChannelGroup, HasChannelGroups, zero_channels
+from search_spaces.space import SearchSpaceError
+
+Importance = Literal["weight", "output"]
+
+
+def prune(
+    generator: Generator,
+    ratio: float,
+    *,
+    multiple: int = 8,
+    importance: Importance = "weight",
+    inputs: Mapping[str, Array] | None = None,
+) -> Generator:
+    """Return ``generator`` without the least important ``ratio`` of the channels of every group, not yet recovered.
+
+    Args:
+        generator: Its module declares ``channel_groups()``. Stays as it is.
+        ratio: Share to remove, above 0 and below 1. Widths are rounded to a multiple, see ``kept_count``.
+        multiple: Kernels like widths that are multiples of 8 (16 for int8).
+        importance: How channels are ranked, see ``rank_channels``.
+        inputs: A few latents, (n, *shape) a name. Needed to rank by "output"; if given, pruned = masked is asserted.
+
+    Raises:
+        CompressError: the module declares no groups, ``ratio`` or ``multiple`` is out of range, no group is wide
+            enough to lose a channel, or the pruned module differs from the masked one.
+    """
+    groups = channel_groups(generator.module)
+    counts = {group.name: kept_count(group.size, ratio, multiple) for group in groups}
+    if all(counts[group.name] == group.size for group in groups):
+        sizes = ", ".join(f"{group.name} {group.size}" for group in groups)
+        raise CompressError(
+            f"Removing {ratio:.0%} in multiples of {multiple} leaves every width as it is ({sizes}). "
+            "Take a larger ratio or a smaller multiple."
+        )
+    ranks = rank_channels(generator.module, groups, inputs, by=importance)
+    kept = {
+        group.name: best_channels(ranks[group.name], counts[group.name])
+        for group in groups
+        if counts[group.name] < group.size
+    }
+    pruned = generator.with_edit(Edit("prune", {"kept": kept}))
+    if inputs is not None:
+        assert_pruned_is_masked(generator.module, pruned.module, kept, inputs)
+    return pruned
+
+
+def channel_groups(module: nn.Module) -> tuple[ChannelGroup, ...]:
+    """Return the groups that ``module`` declares.
+
+    Raises:
+        CompressError: it declares none.
+    """
+    groups = module.channel_groups() if isinstance(module, HasChannelGroups) else ()
+    if not groups:
+        raise CompressError(
+            f"{type(module).__name__} declares no channel groups, so nothing says which channels can go together. "
+            "Give it a method channel_groups() (see search_spaces.channels), or leave pruning out of the recipe."
+        )
+    return groups
+
+
+def kept_count(size: int, ratio: float, multiple: int) -> int:
+    """Return how many of ``size`` channels stay: ``size * (1 - ratio)`` to the nearest multiple, halves up.
+
+    At least one multiple stays, or all of them if there are no more than that.
+
+    Raises:
+        CompressError: ``ratio`` is not between 0 and 1, or ``multiple`` is below 1.
+    """
+    if not 0 < ratio < 1:
+        raise CompressError(
+            f"A pruning ratio lies between 0 and 1, both excluded, found {ratio}. 0.25 removes a quarter."
+        )
+    if multiple < 1:
+        raise CompressError(f"Widths are rounded to a multiple of at least 1, found {multiple}. 8 suits most kernels.")
+    nearest = multiple * int(size * (1 - ratio) / multiple + 0.5)
+    return min(size, max(multiple, nearest))
+
+
+def best_channels(importance: Array, count: int) -> list[int]:
+    """Return the ``count`` most important channels, increasing; of equal ones those with the lower index."""
+    order = np.argsort(-importance, kind="stable")[:count]
+    return sorted(int(channel) for channel in order)
+
+
+def rank_channels(
+    module: nn.Module,
+    groups: Sequence[ChannelGroup],
+    inputs: Mapping[str, Array] | None = None,
+    *,
+    by: Importance = "weight",
+) -> dict[str, Array]:
+    """Return the importance of every channel, float64 (size,) a group: larger is more important.
+
+    "weight": the L2 norm of the weights that make the channel, times |gamma| / sqrt(running variance + epsilon) of
+    its batch normalisation: the norm of the layer after folding. Li et al. 2017 (arXiv:1608.08710) rank by the L1
+    norm of the filter alone; without the second factor channels that the norm nearly switches off would stay.
+
+    "output": the mean square change of the images when that channel alone is silenced; one pass over ``inputs`` a
+    channel, and what happens behind the layer counts too.
+
+    Raises:
+        CompressError: ranking by "output" without ``inputs``.
+    """
+    if by == "weight":
+        return {group.name: _folded_norms(module, group) for group in groups}
+    if inputs is None:
+        raise CompressError(
+            "Ranking by output change needs latents to draw, found none. Pass inputs, or rank by weight."
+        )
+    return _output_changes(module, groups, inputs)
+
+
+def assert_pruned_is_masked(
+    before: nn.Module,
+    after: nn.Module,
+    kept: Mapping[str, Sequence[int]],
+    inputs: Mapping[str, Array],
+    tolerance: float = 1e-5,
+) -> float:
+    """Return the largest difference between ``after`` and ``before`` with the removed channels silenced.
+
+    Silenced: weights and biases of the layers that make them, scale and shift of their norms. Both are run in eval
+    mode, before any recovery.
+
+    Raises:
+        CompressError: they differ by more than ``tolerance`` (images are in [-1, 1]); so do a norm that mixes
+            channels (GroupNorm) and an activation that does not map 0 to 0.
+    """
+    masked = copy.deepcopy(before)
+    _silence(masked, kept)
+    difference = float(np.abs(run_module(masked, inputs) - run_module(after, inputs)).max())
+    if not difference <= tolerance:
+        raise CompressError(
+            f"A pruned module must draw what the masked one draws, but they differ by {difference:.3g} "
+            f"(allowed {tolerance:.3g}). Look for a norm over several channels, or an activation with f(0) != 0."
+        )
+    return difference
+
+
+def _silence(module: nn.Module, kept: Mapping[str, Sequence[int]]) -> None:
+    try:
+        zero_channels(module, kept)
+    except SearchSpaceError as error:
+        raise CompressError(f"These channels cannot be masked: {error}") from error
+
+
+def _folded_norms(module: nn.Module, group: ChannelGroup) -> Array:
+    """Return sqrt(sum of squares over all producers), scaled by the norms; (size,)."""
+    squares = torch.zeros(group.size, dtype=torch.float64)
+    scales = torch.ones(group.size, dtype=torch.float64)
+    for part in (part for part in group.slices if part.axis == "out"):
+        layer = module.get_submodule(part.module)
+        if isinstance(layer, _BatchNorm):
+            scales *= _norm_scale(layer).reshape(group.size, part.repeat).mean(dim=1)
+            continue
+        weight = layer.weight
+        assert isinstance(weight, torch.Tensor)
+        rows = weight.detach().double().cpu()
+        rows = rows.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else rows
+        squares += rows.reshape(group.size, -1).square().sum(dim=1)
+    return np.asarray((squares.sqrt() * scales).numpy())
+
+
+def _norm_scale(norm: _BatchNorm) -> torch.Tensor:
+    """Return |gamma| / sqrt(running variance + epsilon), float64 (features,)."""
+    scale = torch.ones(norm.num_features, dtype=torch.float64)
+    if norm.weight is not None:
+        scale = norm.weight.detach().double().cpu().abs()
+    if norm.running_var is not None:
+        scale = scale / (norm.running_var.detach().double().cpu() + norm.eps).sqrt()
+    return scale
+
+
+def _output_changes(module: nn.Module, groups: Sequence[ChannelGroup], inputs: Mapping[str, Array]) -> dict[str, Array]:
+    whole = run_module(module, inputs)
+    probe = copy.deepcopy(module)
+    changes: dict[str, Array] = {}
+    for group in groups:
+        changes[group.name] = np.zeros(group.size)
+        for channel in range(group.size if group.size > 1 else 0):
+            _silence(probe, {group.name: [c for c in range(group.size) if c != channel]})
+            changes[group.name][channel] = np.mean((run_module(probe, inputs) - whole) ** 2)
+            probe.load_state_dict(module.state_dict())
+    return changes

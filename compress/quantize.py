@@ -1,0 +1,269 @@
+"""Post-training static quantization of an exported ONNX graph (QDQ), for onnxruntime or for TensorRT.
+
+What is fast in int8 is decided by kernels, not by arithmetic (measured in onnxruntime 1.31 on x86, one thread):
+
+* Activations are uint8 and weights int8 for onnxruntime: a MatMul of two int8 matrices is a hundred times slower.
+  TensorRT in turn rejects a zero point: there both are symmetric int8, and biases stay float.
+* A transposed convolution has no integer kernel. In an int8 file its weights would be dequantized in every call, so it
+  is left in float, and the record says so.
+* Below 30 microseconds every node counts. So the graph is rewritten before it is quantized
+  (``layout.tighten_for_integers``), such that everything from the first product to the image is one chain of integer
+  nodes without layout changes in between.
+* Without VNNI the product of uint8 and int8 saturates in 16 bits: weights then take 7 bits ("reduce range").
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from benchmarks.files import write_bytes
+from benchmarks.graph import input_ports, parse_model, read_model
+from benchmarks.records import BenchmarkError, fingerprint
+from benchmarks.runtimes.onnx import optimised_operators
+from compress.errors import CompressError
+from compress.generator import Edit
+from compress.layout import tighten_for_integers
+from compress.rewrite import fold_batch_norm
+from compress.running import Array, count_rows
+
+QuantizeTarget = Literal["onnxruntime", "tensorrt"]
+
+ONNXRUNTIME_OPERATORS = (
+    "Add", "AveragePool", "Clip", "Concat", "Conv", "DepthToSpace", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul",
+    "MaxPool", "Mul", "Relu", "Reshape", "Resize", "Sigmoid", "Split", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
+"""What onnxruntime's CPU kernels do in uint8. ConvTranspose, norms and tanh are missing because it has none for them."""
+
+TENSORRT_OPERATORS = ("Add", "Conv", "ConvTranspose", "Gemm", "MatMul")
+
+HEAVY_OPERATORS = ("Conv", "ConvTranspose", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul")
+"""Where a generator's time goes; a report names those that stayed in float."""
+
+_MAX_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeRecord:
+    """What was quantized, how, and what onnxruntime makes of it.
+
+    Args:
+        target: Where the file is to run.
+        per_channel: One scale per output channel of the weights; else one per tensor.
+        reduce_range: Weights in 7 bits, for CPUs without VNNI.
+        exclude: Nodes left in float on request.
+        rows: Latents used for calibration.
+        bytes: Size of the file.
+        operators: Nodes by operator after onnxruntime's own optimisation; empty for TensorRT.
+        floats: The heavy operators among them that still compute in float.
+    """
+
+    target: QuantizeTarget
+    per_channel: bool
+    reduce_range: bool
+    exclude: tuple[str, ...]
+    rows: int
+    bytes: int
+    operators: Mapping[str, int]
+    floats: Mapping[str, int]
+
+    @property
+    def cause(self) -> str:
+        """Why int8 may not have helped, e.g. "4 ConvTranspose stay in fp32"; empty if nothing heavy stayed."""
+        if not self.floats:
+            return ""
+        verb = "stays" if sum(self.floats.values()) == 1 else "stay"
+        return " and ".join(f"{count} {name}" for name, count in self.floats.items()) + f" {verb} in fp32"
+
+    def edit(self, calibration_seed: int | Sequence[int]) -> Edit:
+        """Return the edit that records this quantization; ``calibration_seed`` is what the rows were drawn with."""
+        seed = calibration_seed if isinstance(calibration_seed, int) else list(calibration_seed)
+        return Edit(
+            "quantize",
+            {
+                "target": self.target,
+                "per_channel": self.per_channel,
+                "calibration_seed": seed,
+                "calibration_rows": self.rows,
+                "exclude": list(self.exclude),
+            },
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "target": self.target,
+            "per_channel": self.per_channel,
+            "reduce_range": self.reduce_range,
+            "exclude": list(self.exclude),
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "operators": dict(self.operators),
+            "floats": dict(self.floats),
+        }
+
+
+def quantize(
+    model_path: Path,
+    out_path: Path,
+    *,
+    inputs: Mapping[str, Array],
+    per_channel: bool,
+    target: QuantizeTarget = "onnxruntime",
+    exclude: Sequence[str] = (),
+) -> QuantizeRecord:
+    """Write an int8 version of ``model_path``, calibrated by minimum and maximum over ``inputs``, with its metadata.
+
+    Takes about 0.1 s for a small generator and 32 to 64 rows. The same file, inputs and settings give the same file.
+
+    Args:
+        model_path: A float ONNX file, ours or a stranger's; stays as it is.
+        out_path: The int8 file; written whole or not at all.
+        inputs: Calibration rows drawn from the prior, 1 to 4,096, (n, *shape) a name.
+        per_channel: One scale per output channel; else per tensor, which is faster at batch 1 and usually as good.
+        target: The runtime that the file is for.
+        exclude: Names of nodes to leave in float.
+
+    Raises:
+        CompressError: the model cannot be read or is quantized already, an excluded node is not there, or the
+            inputs do not fit.
+    """
+    _check_target(target)
+    rows = count_rows(inputs)
+    if rows > _MAX_ROWS:
+        raise CompressError(f"Calibration takes at most {_MAX_ROWS} rows, found {rows}. 64 are enough for min and max.")
+    model = _read_float_model(Path(model_path))
+    reduce_range = target == "onnxruntime" and _saturates()
+    with tempfile.TemporaryDirectory(prefix="leangen-quantize-") as folder, _readable_errors(Path(model_path)):
+        prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        quant_pre_process(_prepared(model, target), str(prepared), skip_symbolic_shape=True)
+        _check_excluded(prepared, exclude)
+        quantize_static(
+            str(prepared),
+            str(written),
+            _Rows(inputs, _fixed_batch(model)),
+            quant_format=QuantFormat.QDQ,
+            calibrate_method=CalibrationMethod.MinMax,
+            per_channel=per_channel,
+            reduce_range=reduce_range,
+            nodes_to_exclude=list(exclude),
+            **_target_options(target),
+        )
+        quantized = onnx.load_model(written)
+    del quantized.metadata_props[:]
+    quantized.metadata_props.extend(model.metadata_props)
+    data = quantized.SerializeToString()
+    write_bytes(Path(out_path), data)
+    operators = _operators(data) if target == "onnxruntime" else {}
+    return QuantizeRecord(
+        target=target,
+        per_channel=per_channel,
+        reduce_range=reduce_range,
+        exclude=tuple(exclude),
+        rows=rows,
+        bytes=len(data),
+        operators=operators,
+        floats={name: operators[name] for name in HEAVY_OPERATORS if name in operators},
+    )
+
+
+class _Rows(CalibrationDataReader):  # type: ignore[misc]  # the base has no types
+    """Hands the calibration rows out, all at once unless the model has a fixed batch (the rest is then left out)."""
+
+    def __init__(self, inputs: Mapping[str, Array], batch: int | None) -> None:
+        rows = count_rows(inputs)
+        size = batch or rows
+        if rows < size:
+            raise CompressError(
+                f"The model has a fixed batch of {size}, found {rows} calibration rows. Draw that many."
+            )
+        starts = range(0, rows - size + 1, size)
+        self._batches = iter([{k: np.ascontiguousarray(v[i : i + size]) for k, v in inputs.items()} for i in starts])
+
+    def get_next(self) -> dict[str, Array] | None:
+        return next(self._batches, None)
+
+
+def _prepared(model: onnx.ModelProto, target: QuantizeTarget) -> onnx.ModelProto:
+    folded = fold_batch_norm(model)
+    # TensorRT chooses its own layouts: only onnxruntime needs help with them.
+    return tighten_for_integers(folded) if target == "onnxruntime" else folded
+
+
+def _target_options(target: QuantizeTarget) -> dict[str, Any]:
+    if target == "tensorrt":
+        symmetric = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+        types = {"activation_type": QuantType.QInt8, "weight_type": QuantType.QInt8}
+        return {**types, "op_types_to_quantize": list(TENSORRT_OPERATORS), "extra_options": symmetric}
+    types = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+    return {**types, "op_types_to_quantize": list(ONNXRUNTIME_OPERATORS), "extra_options": {"WeightSymmetric": True}}
+
+
+def _check_target(target: str) -> None:
+    if target not in ("onnxruntime", "tensorrt"):
+        raise CompressError(f"Files are quantized for onnxruntime or tensorrt, found {target!r}. Choose one of them.")
+
+
+def _read_float_model(path: Path) -> onnx.ModelProto:
+    try:
+        model = parse_model(read_model(path))
+    except BenchmarkError as error:
+        raise CompressError(f"{path}: {error}") from error
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
+        raise CompressError(f"{path}: is quantized already; that is always the last edit. Start from the float file.")
+    return model
+
+
+def _fixed_batch(model: onnx.ModelProto) -> int | None:
+    shapes = [port.shape for port in input_ports(model.graph)]
+    return next((shape[0] for shape in shapes if shape and shape[0]), None)
+
+
+def _check_excluded(path: Path, exclude: Sequence[str]) -> None:
+    names = [node.name for node in onnx.load_model(path).graph.node]
+    if unknown := [name for name in exclude if name not in names]:
+        raise CompressError(
+            f"Only nodes of the graph can be left in float, {unknown[0]!r} is not there after simplification. "
+            f"Its nodes: {', '.join(filter(None, names[:40]))}."
+        )
+
+
+@functools.cache
+def _saturates() -> bool:
+    """Whether uint8 x int8 overflows 16 bits on this CPU: x86 without VNNI."""
+    machine = fingerprint()
+    is_x86 = machine.machine.lower() in ("x86_64", "amd64", "i386", "i686")
+    return is_x86 and not any("vnni" in flag for flag in machine.flags)
+
+
+def _operators(data: bytes) -> dict[str, int]:
+    """Return nodes by operator in the graph that onnxruntime really runs."""
+    counts: Counter[str] = Counter()
+    for (name, _), count in optimised_operators(data).items():
+        counts[name] += count
+    return dict(sorted(counts.items()))
+
+
+@contextmanager
+def _readable_errors(path: Path) -> Iterator[None]:
+    """Whatever onnxruntime's quantizer raises becomes one kind of error that names the file."""
+    try:
+        yield
+    except CompressError:
+        raise
+    except Exception as error:
+        raise CompressError(
+            f"{path}: onnxruntime cannot quantize it: {error}. Check that the calibration inputs have the names, shapes "
+            "and types of the graph, or exclude the node that the message names."
+        ) from error

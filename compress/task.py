@@ -1,0 +1,34 @@
+"""What compression needs to know of the outside: how good is a file, and how does a damaged generator recover?
+
+``compress`` never imports ``nas``. It is handed a ``Task``, so that it works as well on a generator that leangen has
+never seen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks.inputs import InputSpec
+from compress.generator import Generator
+from compress.quality import Difference, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The score of one file, and its paired differences (this minus the other) to the files it was taken with."""
+
+    score: Score
+    differences: Mapping[str, Difference]
+
+
+class Task(Protocol):
+    """Inputs, score and recovery of one generator family on one data set."""
+
+    inputs: tuple[InputSpec, ...]
+
+    def evaluate(self, files: Mapping[str, Path]) -> Mapping[str, Evaluation]:
+        """Score every ONNX file on the same inputs; the differences are paired and name the other files' keys."""
+
+    def recover(self, generator: Generator, folder: Path) -> Generator:
+        """Return ``generator`` trained until it has regained what an edit cost; ``folder`` keeps its checkpoints."""

@@ -1,0 +1,160 @@
+"""``leangen bench``: two ONNX files against each other, in turns, on this machine."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.errors import stderr_console
+from nas.errors import NasError
+from nas.progress import Progress
+
+if TYPE_CHECKING:
+    from benchmarks.paired import Probe
+    from benchmarks.records import Ratio, Sample
+    from benchmarks.runtimes.onnx import OnnxRunner
+
+app = typer.Typer(help="Measure models.", no_args_is_help=True)
+
+_TICK_S = 0.5
+_TASK = "timing A and B in turns"
+
+
+@app.callback()
+def _group() -> None:
+    """Measure models."""
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A.onnx", help="What is compared with.")],
+    b: Annotated[Path, typer.Argument(metavar="B.onnx", help="What is compared.")],
+    batch: Annotated[int, typer.Option("--batch", min=1, max=65536, help="Rows of one inference.")] = 1,
+    threads: Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of one inference.")] = 1,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, max=86400, help="To measure, both together.")] = 10.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the inputs.")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers there.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+) -> None:
+    """Time of B in terms of A's, with its 95 % interval: both take turns on the same inputs in one process."""
+    from benchmarks.statistics import ratio
+    from nas.cli.progress import show_progress
+
+    runners = {"A": a, "B": b}
+    prepared = _prepare(a, b, batch, threads, seed)
+    with show_progress(stderr_console(), quiet=quiet) as progress:
+        samples = _measure(dict(zip(runners, prepared, strict=True)), seconds, threads, progress)
+    result = ratio(samples["A"], samples["B"])
+    for name, path in runners.items():
+        typer.echo(f"{name}: {_latency_text(samples[name])}  {path}")
+    typer.echo(describe(result, batch, threads))
+    if json_file:
+        from benchmarks.files import write_json
+
+        settings = {"batch": batch, "threads": threads, "seconds": seconds, "seed": seed}
+        write_json(json_file, _record(runners, samples, result, settings))
+
+
+def describe(ratio: "Ratio", batch: int, threads: int) -> str:
+    """``B takes 0.52 [0.51, 0.53] of A's time: 1.92x faster (batch 1, 1 thread, 480 pairs)``."""
+    low, high = ratio.ci95
+    if low <= 1 <= high:
+        verdict = "no difference shown"
+    elif high < 1:
+        verdict = f"{1 / ratio.value:.3g}x faster"
+    else:
+        verdict = f"{ratio.value:.3g}x slower"
+    setting = f"batch {batch}, {threads} thread{'s' if threads > 1 else ''}, {ratio.pairs} pairs"
+    return f"B takes {ratio.value:.3g} [{low:.3g}, {high:.3g}] of A's time: {verdict} ({setting})"
+
+
+def _prepare(a: Path, b: Path, batch: int, threads: int, seed: int) -> "tuple[OnnxRunner, OnnxRunner]":
+    """Both models at the same inputs, drawn as A's metadata says; raises NasError if they do not do the same job."""
+    from benchmarks.inputs import draw_inputs
+    from benchmarks.runtimes.onnx import OnnxRunner, input_specs
+
+    specs = {path: input_specs(path) for path in (a, b)}
+    inputs_a, inputs_b = ({spec.name: f"{spec.dtype} {spec.shape}" for spec in specs[path]} for path in (a, b))
+    _check_alike("inputs", inputs_a, inputs_b)
+    inputs = draw_inputs(specs[a], batch, seed, root=a.parent)
+    first, second = (OnnxRunner(path, inputs, threads=threads) for path in (a, b))
+    outputs = [{name: str(value.shape) for name, value in runner.outputs().items()} for runner in (first, second)]
+    _check_alike("outputs", *outputs)
+    return first, second
+
+
+def _check_alike(what: str, a: Mapping[str, str], b: Mapping[str, str]) -> None:
+    if dict(a) != dict(b):
+        raise NasError(
+            f"two models are compared at the same job, so names and shapes of their {what} must agree; "
+            f"A has {_list(a)}, B has {_list(b)}"
+        )
+
+
+def _list(ports: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}: {shape}" for name, shape in ports.items())
+
+
+def _measure(
+    runners: "Mapping[str, OnnxRunner]", seconds: float, threads: int, progress: Progress
+) -> "dict[str, Sample]":
+    from benchmarks.paired import measure_interleaved, process_probe, thread_probe
+
+    probe = thread_probe() if threads == 1 else process_probe()
+    progress.start(_TASK, seconds, "s")
+    samples = measure_interleaved(runners, seconds=seconds, probe=_ticking(probe, seconds, progress))
+    progress.finish(_TASK)
+    return samples
+
+
+def _ticking(probe: "Probe", seconds: float, progress: Progress) -> "Probe":
+    """``probe`` that also moves the progress: it is asked between timings, so drawing is in none of them."""
+    import time
+
+    began = told = time.monotonic()
+
+    def switches() -> int:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= _TICK_S:
+            told = now
+            progress.update(_TASK, min(round(now - began, 1), seconds))
+        return probe.switches()
+
+    ticking: Callable[[], int] = switches
+    return replace(probe, switches=ticking)
+
+
+def _latency_text(sample: "Sample") -> str:
+    from benchmarks.statistics import summarize
+
+    latency = summarize(sample).to_milliseconds()
+    low, high = latency["ci95"]
+    return f"{latency['median']:.4g} ms [{low:.4g}, {high:.4g}]"
+
+
+def _record(
+    paths: Mapping[str, Path], samples: "Mapping[str, Sample]", ratio: "Ratio", settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    from benchmarks.files import sha256_file
+    from benchmarks.records import fingerprint
+    from benchmarks.statistics import summarize
+
+    models = {
+        name.lower(): {
+            "file": str(path),
+            "sha256": sha256_file(path),
+            "latency_ms": summarize(samples[name]).to_milliseconds(),
+        }
+        for name, path in paths.items()
+    }
+    return {
+        "schema": 1,
+        **models,
+        "ratio": ratio.to_json(),
+        "speedup": ratio.speedup.to_json(),
+        **settings,
+        "machine": fingerprint().to_json(),
+    }

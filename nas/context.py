@@ -1,0 +1,96 @@
+"""What every stage and every worker of one run needs: data, family, space, extractor, judges, built from the folder."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.inputs import draw_inputs
+from nas.bank import BANK_FILE, read_bank
+from nas.data import Splits, cache_folder, load_images, split, to_float
+from nas.experiment import Experiment
+from nas.families import get_family
+from nas.families.base import Family, Teacher
+from nas.folder import RunFolder
+from nas.progress import Progress
+from nas.quality.extractors import Extractor, get_extractor
+from nas.quality.judge import Judge
+from nas.seeds import Stream
+from search_spaces import get_space
+from search_spaces.space import ImageShape, SearchSpace
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """One run's fixed surroundings; the same in the driver and in every worker."""
+
+    experiment: Experiment
+    folder: RunFolder
+    splits: Splits
+    image: ImageShape
+    family: Family
+    space: SearchSpace
+    extractor: Extractor
+
+    @classmethod
+    def build(cls, experiment: Experiment, folder: RunFolder, progress: Progress | None = None) -> "Context":
+        """Return the surroundings of ``experiment``: reads the data and, once per data set, trains the extractor.
+
+        Raises:
+            NasError: data, family, space or extractor cannot be used; nothing has been trained then.
+        """
+        splits = split(load_images(experiment.data, progress=progress))
+        image = ImageShape(*splits.seen.images.shape[1:])
+        family = get_family(experiment, image)
+        space = get_space(experiment.space.name)
+        extractor = get_extractor(experiment.quality.extractor, splits.seen, cache_folder(), progress)
+        return cls(experiment, folder, splits, image, family, space, extractor)
+
+    @classmethod
+    @functools.lru_cache(maxsize=2)
+    def of_folder(cls, path: Path) -> "Context":
+        """Return the surroundings of the run in ``path``, kept for the next job of this process."""
+        folder = RunFolder(path)
+        return cls.build(Experiment.load(folder.experiment_file), folder)
+
+    @functools.cached_property
+    def images(self) -> torch.Tensor:
+        """Pictures to train on: ``seen`` as float32 ``(N, C, H, W)`` in [-1, 1], on the training device."""
+        return torch.from_numpy(to_float(self.splits.seen.images)).to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where training happens: the first GPU if there is one."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def judge(self, stream: Stream, *, held_out: bool = False, threads: int = 1) -> Judge:
+        """Return a judge on ``seen`` pictures (or ``held_out``, for the final table only) and the stream's latents."""
+        real = self.splits.held_out if held_out else self.splits.seen
+        return Judge(
+            extractor=self.extractor,
+            real=to_float(real.images),
+            inputs=self.family.inputs,
+            samples=self.experiment.quality.samples,
+            seed=self.experiment.seed,
+            stream=stream,
+            threads=threads,
+        )
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019 - contexts live as long as their process
+    def judge_of(self, stream: Stream) -> Judge:
+        """Return the judge of ``stream`` on ``seen``, kept: the real pictures' features are computed once."""
+        return self.judge(stream)
+
+    @functools.cached_property
+    def teacher(self) -> Teacher:
+        """The trained reference. Raises FolderError if there is none yet."""
+        self.folder.need("reference", "leangen search")
+        path = self.folder.path / "reference"
+        return Teacher(read_bank(path / BANK_FILE, self.family.inputs, (self.experiment.seed, Stream.BANK)), path)
+
+    def inputs(self, stream: Stream, n: int) -> dict[str, NDArray[np.generic]]:
+        """Return ``n`` rows of every input, from the latents of ``stream``."""
+        return draw_inputs(self.family.inputs, n, (self.experiment.seed, stream))

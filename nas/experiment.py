@@ -1,0 +1,297 @@
+"""The experiment: what a user asks for, validated, frozen, every default written out.
+
+``Experiment.load("mnist.yaml", overrides=["search.trials=60"])`` reads the YAML file; ``to_yaml`` writes it back whole.
+"""
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from nas.experiment_errors import ExperimentError, Location, Problem, Source, explain
+from nas.experiment_file import read_experiment
+
+if TYPE_CHECKING:
+    from compress.quality import Budget
+
+__all__ = [
+    "CompressConfig",
+    "DataConfig",
+    "Experiment",
+    "ExperimentError",
+    "ExportConfig",
+    "Named",
+    "QualityConfig",
+    "ReferenceConfig",
+    "SearchConfig",
+    "TargetConfig",
+]
+
+Options = TypeVar("Options", bound=BaseModel)
+
+_SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # one plain folder name on every system
+_MAX_STEPS = 100_000_000
+
+Steps = Annotated[int, Field(ge=1, le=_MAX_STEPS)]
+StepsOrNone = Annotated[int, Field(ge=0, le=_MAX_STEPS)]  # 0 = leave this part out
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A part of the experiment: frozen, no unknown keys, no value quietly turned into another type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class Named(Section):
+    """A family or space by name, ``gan`` or ``{name: gan, batch_size: 64}``; its own model checks the other keys."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64, description="The name it is registered under")
+    options: dict[str, Any] = Field(default_factory=dict, description="Its own settings, checked by itself")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if not isinstance(value, dict) or set(value) == {"name", "options"}:
+            return value
+        options = {str(key): option for key, option in value.items() if key != "name"}
+        return {"options": options, **{key: value[key] for key in ("name",) if key in value}}
+
+    @model_serializer
+    def _to_yaml(self) -> dict[str, Any]:
+        return {"name": self.name, **self.options}
+
+
+class DataConfig(Section):
+    """The images to learn: an embedded set by name, or a folder whose sub-folders are classes."""
+
+    name: Literal["mnist-5k"] | None = Field(None, description="An embedded data set; only one of name and folder")
+    folder: Path | None = Field(
+        None, strict=False, description="A folder of pictures, sub-folders are classes; relative to the YAML file"
+    )
+    size: int = Field(32, ge=8, le=1024, description="Height and width of the images, in pixels")
+    channels: Literal[1, 3] = Field(
+        default_factory=lambda data: 1 if data.get("folder") is None else 3,
+        description="1 = grey, 3 = RGB; 1 for mnist-5k, otherwise 3 unless given",
+    )
+    limit: int | None = Field(None, ge=200, description="Use only that many images, for a quick try; null = all")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("folder")
+    @classmethod
+    def _beside_the_file(cls, folder: Path | None, info: ValidationInfo) -> Path | None:
+        if folder is None:
+            return None
+        base = (info.context or {}).get("folder", Path())
+        return Path(base, folder.expanduser()).resolve()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.name is None) == (self.folder is None):
+            raise ValueError("needs either 'name' (mnist-5k) or 'folder' (a folder of pictures), and not both")
+        if self.name == "mnist-5k" and (self.size, self.channels) != (32, 1):
+            raise ValueError("is 32 pixels wide with 1 channel if it is mnist-5k: leave out 'size' and 'channels'")
+        return self
+
+
+class ReferenceConfig(Section):
+    """The reference: the family's stock generator, trained here. Teacher, and the "before" of every comparison."""
+
+    steps: Steps = Field(3000, description="Steps of its adversarial training")
+    width: int = Field(64, ge=4, le=1024, description="Channels of its last hidden layer (ngf of a DCGAN)")
+    evaluations: int = Field(8, ge=2, le=1000, description="Points on its curve of quality over steps")
+
+    @model_validator(mode="after")
+    def _enough_steps(self) -> Self:
+        if self.evaluations > self.steps:
+            raise ValueError(f"needs at least one step a point: 'evaluations' must be at most 'steps' ({self.steps})")
+        return self
+
+
+class QualityConfig(Section):
+    """How good a generator is, and how much of that may be lost."""
+
+    budget: tuple[str, ...] = Field(
+        ("fid<=+10%|+2",),
+        strict=False,
+        min_length=1,
+        description="Allowed differences to the reference, e.g. fid<=+10%|+2: the loosest of those joined by | counts",
+    )
+    extractor: str = Field(
+        "classifier", pattern=_SAFE_NAME, max_length=64, description="Whose features measure quality"
+    )
+    samples: int = Field(5000, ge=50, le=1_000_000, description="Generated images per score")
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("budget")
+    @classmethod
+    def _parsed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from compress.quality import Budget
+
+        for text in value:
+            Budget.parse(text)
+        return value
+
+    @property
+    def budgets(self) -> "tuple[Budget, ...]":
+        """The budgets in the order written; the metric of the first is the metric of the search."""
+        from compress.quality import Budget
+
+        return tuple(Budget.parse(text) for text in self.budget)
+
+
+class SearchConfig(Section):
+    """How long to search, and how candidates are trained. Trials or minutes, whichever ends first."""
+
+    trials: int = Field(24, ge=1, le=1_000_000, description="Candidates to train; proposals end at 20 times that")
+    minutes: PositiveFloat = Field(5, le=1_000_000, description="Wall minutes of the search")
+    rungs: tuple[Steps, ...] = Field(
+        (300, 900), strict=False, min_length=1, max_length=20, description="Steps after which weak candidates stop"
+    )
+    finalists: int = Field(3, ge=1, le=1000, description="Members of the front that are trained to the end")
+    final_distill: StepsOrNone = Field(3000, description="Steps a finalist is distilled from the reference, 0 = none")
+    final_adversarial: StepsOrNone = Field(1000, description="Adversarial steps of a finalist after that, 0 = none")
+    workers: int = Field(2, ge=1, le=1024, description="Single-threaded processes that train candidates")
+    sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="Who proposes genotypes")
+
+    @field_validator("rungs")
+    @classmethod
+    def _increasing(cls, rungs: tuple[int, ...]) -> tuple[int, ...]:
+        if any(later <= earlier for earlier, later in itertools.pairwise(rungs)):
+            raise ValueError("must increase from rung to rung (steps are counted from the start)")
+        return rungs
+
+
+class TargetConfig(Section):
+    """Where the generator will run, and how fast it must be there. Both limits are optional."""
+
+    runtime: Literal["onnxruntime"] = Field("onnxruntime", description="The runtime that latency is measured in")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="The device that latency is measured on")
+    threads: int = Field(1, ge=1, le=1024, description="Threads of one inference")
+    batch: int = Field(1, ge=1, le=65536, description="Images per inference")
+    min_speedup: PositiveFloat | None = Field(None, description="At least so many times faster than the reference")
+    max_latency_ms: PositiveFloat | None = Field(None, description="At most so many milliseconds per inference")
+
+
+class CompressConfig(Section):
+    """What is tried on the winner; a step that does not help is refused."""
+
+    prune: bool = Field(True, description="Try structured pruning with recovery")
+    quantize: bool = Field(True, description="Try int8, last")
+    prune_ratios: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.25,), strict=False, min_length=1, max_length=20, description="Shares of channels to prune, in turn"
+    )
+    recover: StepsOrNone = Field(800, description="Steps of recovery after a pruning, 0 = none")
+
+
+class ExportConfig(Section):
+    """What is written for deployment."""
+
+    tensorrt: Literal["auto", True, False] = Field(
+        "auto", description="Build TensorRT plans: auto = if the package is installed, true = or else fail"
+    )
+    opset: int = Field(20, ge=18, le=23, description="ONNX operator set")
+
+
+class Experiment(Section):
+    """Everything a run needs to know. Equal experiments ask for the same, wherever they were written."""
+
+    name: str = Field(
+        "experiment", pattern=_SAFE_NAME, max_length=64, description="Names the run folder; by default the file's stem"
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Everything random follows from it")
+    data: DataConfig = Field(description="mnist-5k, or {folder: pictures/, size: 32, channels: 1}")
+    family: Named = Field(Named(name="gan"), description="How generators learn, e.g. gan")
+    space: Named = Field(Named(name="decoder"), description="What may vary, e.g. decoder")
+    reference: ReferenceConfig = Field(ReferenceConfig(), description="What all else is compared with")
+    quality: QualityConfig = Field(default_factory=QualityConfig, description="Metric, extractor and budget")
+    search: SearchConfig = Field(SearchConfig(), description="Effort of the search")
+    target: TargetConfig = Field(TargetConfig(), description="Where it will run, and how fast it must be")
+    compress: CompressConfig = Field(CompressConfig(), description="What is tried on the winner")
+    export: ExportConfig = Field(ExportConfig(), description="What is written for deployment")
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @classmethod
+    def load(cls, path: Path | str, overrides: Sequence[str] = ()) -> Self:
+        """The experiment in the YAML file at ``path``.
+
+        Args:
+            path: At most 1 MiB of YAML. ``data.folder`` is taken relative to it; its stem is the default name.
+            overrides: ``search.trials=60``: dotted key, ``=``, a YAML value. The last one of a key counts.
+
+        Raises:
+            ExperimentError: lists every mistake with its line, and what to do about it.
+        """
+        path = Path(path)
+        values, source = read_experiment(path, overrides)
+        values.setdefault("name", _name_from(path))
+        try:
+            experiment = cls.model_validate(values, context={"folder": path.absolute().parent})
+        except ValidationError as error:
+            raise explain(error, cls, source) from None
+        experiment._source = source
+        return experiment
+
+    def options(self, section: Literal["family", "space"], model: type[Options]) -> Options:
+        """The options of ``family`` or ``space`` as that family's or space's own ``model``.
+
+        Raises:
+            ExperimentError: as ``load``; an unknown option names its nearest neighbour and its line.
+        """
+        named: Named = getattr(self, section)
+        try:
+            return model.model_validate(named.options)
+        except ValidationError as error:
+            raise explain(error, model, self._source, (section,)) from None
+
+    def problem(self, location: Location, message: str) -> ExperimentError:
+        """An error to raise about the value at ``location``, e.g. ``("family",)``, with the line it was written in."""
+        return ExperimentError(self._source.path, [Problem(message, self._source.place(location))])
+
+    def to_yaml(self) -> str:
+        """The whole experiment as YAML, every default written out, paths absolute; ``load`` reads it back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def digest(self, *sections: str) -> str:
+        """64 hex digits of what can change a result: all but ``name`` and ``search.workers``.
+
+        Args:
+            sections: Only these top-level keys, e.g. ``("seed", "data", "reference")`` for what a stage depends on.
+        """
+        values = self.model_dump(mode="json", exclude={"name": True, "search": {"workers"}})
+        unknown = set(sections) - set(values)
+        assert not unknown, f"no such sections: {sorted(unknown)}"
+        chosen = {key: values[key] for key in sections or values}
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _name_from(path: Path) -> str:
+    """The file's stem as a folder name: ``my digits.yaml`` -> ``my-digits``."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:64] or "experiment"

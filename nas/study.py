@@ -1,0 +1,302 @@
+"""The search: Optuna proposes genotypes, workers measure and train them, this driver alone decides who goes on.
+
+A candidate's life: proposed; measured untrained (too slow: infeasible, nothing is trained); trained from rung to rung
+(dominated: stopped); complete. Each step of it is in ``candidates/<id>/record.json``, so that a search that was killed
+goes on with the rung it was at; the trial in ``study.db`` holds genotype and outcome.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+
+from benchmarks.files import read_json, write_json
+from compress.generator import Generator
+from compress.quality import Score
+from nas.context import Context
+from nas.executors import Executor, Result, result_of
+from nas.families.base import Phase
+from nas.progress import Progress
+from nas.rungs import Standing, dominator
+from nas.seeds import Stream
+from nas.worker import error_of, measure_job, train_job
+
+COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE = "complete", "infeasible", "dominated", "failed", "duplicate"
+OUTCOMES = (COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE)
+
+PROPOSALS_PER_TRIAL = 20
+MEASURE_S = 0.6  # of paired timing; the interval of the ratio is then about 1 %
+
+Suggest = Callable[[str, tuple[Any, ...]], Any]
+
+
+@dataclass
+class Candidate:
+    """A genotype with its scores so far; what its ``record.json`` holds."""
+
+    id: str
+    genotype: dict[str, Any]
+    trial: int
+    outcome: str | None = None
+    ratio: dict[str, Any] | None = None
+    rungs: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    error: str | None = None
+    dominated_by: str | None = None
+
+    def standing(self, rung: int) -> Standing | None:
+        """Return where it stood at ``rung`` (an index), or ``None`` if it has not been there."""
+        if self.ratio is None or len(self.rungs) <= rung:
+            return None
+        score = self.score(rung)
+        return Standing(self.id, self.ratio["value"], score.value, score.standard_error)
+
+    def score(self, rung: int = -1) -> Score:
+        """Return its score at ``rung``, the latest by default."""
+        return Score.from_json(self.rungs[rung]["quality"])
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The latency that a candidate must reach, and what it is measured against.
+
+    Args:
+        reference: The reference's fastest own file.
+        max_ratio: Highest ratio to it that is allowed; infinity without a limit.
+        blank: Score of the blank picture: the value of a candidate that was never trained.
+    """
+
+    reference: Path
+    max_ratio: float
+    blank: float
+
+
+class Search:
+    """One search, new or resumed; ``run`` it, then read ``candidates``.
+
+    Args:
+        context: The run.
+        limits: What makes a candidate infeasible.
+        executor: Runs the jobs.
+        progress: Hears of finished trials.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        limits: Limits,
+        executor: Executor,
+        progress: Progress,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._context, self._limits, self._executor = context, limits, executor
+        self._progress, self._clock = progress, clock
+        self._config = context.experiment.search
+        self._schedule = (Phase("distill", self._config.rungs[-1]),)
+        self.candidates: dict[str, Candidate] = {}
+        self._running: dict[Future[Result], Candidate] = {}
+        self._study = _open_study(context.folder.path / "study.db", context.experiment.name)
+        self._spent = context.folder.seconds.get("search", 0.0)
+
+    def run(self) -> None:
+        """Search until trials, proposals or minutes are used up, then finish what is running."""
+        self._began = self._clock()
+        self._progress.start("search", self._config.trials, "trials")
+        waiting = self._adopt()
+        while True:
+            while len(self._running) < self._executor.workers:
+                candidate = waiting.pop() if waiting else self._propose()
+                if candidate is None:
+                    break
+                self._advance(candidate)
+            if not self._running:
+                break
+            self._collect()
+        self._progress.finish("search", f"{self.count(COMPLETE)} complete of {len(self._study.trials)} proposed")
+
+    def count(self, outcome: str) -> int:
+        """Return how many trials ended with ``outcome``."""
+        return sum(trial.user_attrs.get("outcome") == outcome for trial in self._study.get_trials(deepcopy=False))
+
+    @property
+    def trained(self) -> int:
+        """Candidates that are, or were, in training."""
+        return sum(bool(one.rungs) or one.outcome is None for one in self.candidates.values())
+
+    def _adopt(self) -> list[Candidate]:
+        """Take over what an earlier process left: finished candidates, and those that were on their way."""
+        waiting = []
+        for trial in self._study.get_trials(deepcopy=False):
+            path = self._path(str(trial.user_attrs.get("candidate"))) / "record.json"
+            if path.is_file() and trial.user_attrs.get("outcome") != DUPLICATE:
+                candidate = Candidate(**read_json(path))
+                self.candidates[candidate.id] = candidate
+                if trial.state == TrialState.RUNNING:
+                    waiting.append(candidate)
+            elif trial.state == TrialState.RUNNING:  # killed between its proposal and its first record
+                self._tell(trial.number, None, "failed", "the process ended before it began")
+        return waiting[::-1]
+
+    def _propose(self) -> Candidate | None:
+        """Return a new candidate, or ``None`` when the effort is used up; duplicates are told at once."""
+        while not self._used_up():
+            number = len(self._study.get_trials(deepcopy=False))
+            self._study.sampler = make_sampler(self._config.sampler, self._context.experiment.seed, number)
+            trial = self._study.ask()
+            genotype = suggest_genotype(self._context.space.knobs, trial.suggest_categorical)
+            genotype = self._context.space.canonical(genotype)
+            name = self._context.space.id(genotype)
+            trial.set_user_attr("genotype", genotype)
+            trial.set_user_attr("candidate", name)
+            if name in self.candidates:
+                self._tell(trial.number, self.candidates[name], DUPLICATE)
+                continue
+            candidate = Candidate(name, genotype, trial.number)
+            self.candidates[name] = candidate
+            self._write(candidate)
+            return candidate
+        return None
+
+    def _used_up(self) -> bool:
+        minutes = (self._spent + self._clock() - self._began) / 60
+        proposals = len(self._study.get_trials(deepcopy=False))
+        return (
+            self.trained >= self._config.trials
+            or proposals >= PROPOSALS_PER_TRIAL * self._config.trials
+            or minutes >= self._config.minutes
+        )
+
+    def _advance(self, candidate: Candidate) -> None:
+        """Submit the next job of ``candidate``."""
+        try:
+            job = self._next_job(candidate)
+        except ValueError as error:  # a genotype that this image or these inputs do not allow
+            self._end(candidate, FAILED, str(error))
+            return
+        self._running[self._executor.submit(job)] = candidate
+
+    def _next_job(self, candidate: Candidate) -> dict[str, Any]:
+        context, out = self._context, self._path(candidate.id)
+        generator = Generator.from_genotype(
+            context.space.name, candidate.genotype, context.family.inputs, context.image
+        )
+        if candidate.ratio is None:
+            return measure_job(context, generator, self._limits.reference, MEASURE_S)
+        until = self._config.rungs[len(candidate.rungs)]
+        return train_job(
+            context, out, self._schedule, until=until, origin=generator.origin, stream=Stream.RUNG
+        )
+
+    def _collect(self) -> None:
+        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        for future in done:
+            candidate, result = self._running.pop(future), result_of(future)
+            candidate.seconds += result.get("seconds", 0.0)
+            outcome, note = self._judge(candidate, result)
+            if outcome is None:
+                self._write(candidate)
+                self._advance(candidate)
+            else:
+                self._end(candidate, outcome, note)
+
+    def _judge(self, candidate: Candidate, result: Result) -> tuple[str | None, str | None]:
+        """Take in a result and return the outcome that it means, or ``None`` if the candidate goes on."""
+        error = error_of(result)
+        if error is not None:
+            return FAILED, error
+        if "ratio" in result:
+            candidate.ratio = result["ratio"]
+            return (INFEASIBLE, None) if candidate.ratio["value"] > self._limits.max_ratio else (None, None)
+        candidate.rungs.append({"steps": result["steps"], "quality": result["quality"]})
+        rung = len(candidate.rungs) - 1
+        mine = candidate.standing(rung)
+        assert mine is not None
+        others = [other for one in self.candidates.values() if (other := one.standing(rung)) is not None]
+        better = dominator(mine, others)
+        if len(candidate.rungs) == len(self._config.rungs):
+            return COMPLETE, None
+        if better is not None:
+            candidate.dominated_by = better.id
+            return DOMINATED, f"by {better.id}"
+        return None, None
+
+    def _end(self, candidate: Candidate, outcome: str, note: str | None = None) -> None:
+        candidate.outcome = outcome
+        candidate.error = note if outcome == FAILED else None
+        self._write(candidate)
+        self._tell(candidate.trial, candidate, outcome, note)
+        self._progress.update("search", min(self.trained, self._config.trials), describe(candidate))
+
+    def _tell(self, number: int, candidate: Candidate | None, outcome: str, note: str | None = None) -> None:
+        """Close trial ``number`` in Optuna: what was never trained scores like the blank picture."""
+        trial = optuna.Trial(self._study, self._study.trials[number]._trial_id)
+        trial.set_user_attr("outcome", outcome)
+        if note:
+            trial.set_user_attr("note", note)
+        if candidate is None or candidate.ratio is None or outcome == FAILED:
+            self._study.tell(trial, state=TrialState.FAIL)
+            return
+        ratio = candidate.ratio["value"]
+        value = candidate.score().value if candidate.rungs else self._limits.blank
+        if math.isfinite(self._limits.max_ratio):
+            trial.set_constraint("latency", ratio - self._limits.max_ratio)
+        self._study.tell(trial, [value, ratio])
+
+    def _path(self, name: str) -> Path:
+        return self._context.folder.path / "candidates" / name
+
+    def _write(self, candidate: Candidate) -> None:
+        write_json(self._path(candidate.id) / "record.json", vars(candidate))
+
+
+def describe(candidate: Candidate) -> str:
+    """Return a few words on how a candidate ended, for the progress line."""
+    words = [candidate.id[:6], str(candidate.outcome)]
+    if candidate.ratio is not None:
+        words.append(f"{1 / candidate.ratio['value']:.1f}x")
+    if candidate.rungs:
+        score = candidate.score()
+        words.append(f"{score.metric} {score.value:.1f}")
+    return " ".join(words)
+
+
+def suggest_genotype(knobs: Mapping[str, Any], suggest: Suggest) -> dict[str, Any]:
+    """Return a genotype: ``suggest(name, values)`` decides each knob that is active under those before it."""
+    settings: dict[str, Any] = {}
+    for name, choice in knobs.items():
+        if choice.holds(settings):
+            settings[name] = suggest(name, choice.values)
+    return settings
+
+
+def make_sampler(name: str, seed: int, trial: int) -> BaseSampler:
+    """Return a sampler whose random numbers follow from ``seed`` and the number of the trial.
+
+    A sampler's random state is not in the storage: one that is seeded once repeats its proposals after a resume.
+    """
+    mixed = (seed * 1_000_003 + int(Stream.PROPOSAL) * 7919 + trial) % 2**32
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name == "random":
+            return RandomSampler(seed=mixed)
+        if name == "nsga2":
+            return NSGAIISampler(seed=mixed, population_size=20)
+        return TPESampler(seed=mixed, group=True)
+
+
+def _open_study(path: Path, name: str) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=f"sqlite:///{path}", study_name=name, directions=["minimize", "minimize"], load_if_exists=True
+    )
+    study.set_metric_names(["fid", "latency ratio"])
+    return study

@@ -1,0 +1,160 @@
+"""What a worker does: one job (JSON) in, one result (JSON) out, tensors by path.
+
+``measure``: build a candidate untrained, export it, time it in pairs with the reference's fastest file.
+``train``: bring a generator from the checkpoint it has to a step of its schedule, save it, score it.
+"""
+
+import resource
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compress.generator import Edit, Generator, Origin, apply_edits
+from compress.running import run_module
+from nas.context import Context
+from nas.executors import Job, Result
+from nas.families.base import Phase, Schedule
+from nas.measuring import time_untrained
+from nas.seeds import Stream
+
+CHECKPOINT_S = 15.0
+PROGRESS_FILE = "progress"
+
+
+def evaluate(job: Job) -> Result:
+    """Do ``job`` and return its result; a job that fails returns its error, so that one candidate ends no search."""
+    began = time.monotonic()
+    kinds: dict[str, Callable[[Job], Result]] = {"measure": _measure, "train": _train}
+    try:
+        result = kinds[job["kind"]](job)
+    except Exception as error:  # noqa: BLE001 - whatever a candidate does wrong is that candidate's result
+        result = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {**result, "seconds": round(time.monotonic() - began, 3), "peak_mib": round(peak_mib, 1)}
+
+
+def measure_job(context: Context, generator: Generator, reference: Path, seconds: float) -> Job:
+    """Return the job that times ``generator`` untrained against ``reference``."""
+    return {
+        "kind": "measure",
+        "run": str(context.folder.path),
+        "origin": generator.origin.to_json(),
+        "reference": str(reference),
+        "seconds": seconds,
+    }
+
+
+def train_job(
+    context: Context,
+    out: Path,
+    schedule: Schedule,
+    *,
+    until: int,
+    origin: Origin | None = None,
+    start: Path | None = None,
+    stream: Stream | None = None,
+) -> Job:
+    """Return the job that trains up to step ``until`` of ``schedule``, into the folder ``out``.
+
+    Args:
+        context: The run.
+        out: Gets the averaged generator, the checkpoint and the progress.
+        schedule: All phases, also those beyond ``until``: they decide learning rates.
+        until: Steps, counted from the schedule's start.
+        origin: A new generator's; its first weights follow from the experiment's seed.
+        start: Or the folder of a generator to go on from.
+        stream: Latents of the score; no score when ``None``.
+    """
+    return {
+        "kind": "train",
+        "run": str(context.folder.path),
+        "out": str(out),
+        "schedule": [asdict(phase) for phase in schedule],
+        "until": until,
+        "origin": origin.to_json() if origin else None,
+        "start": str(start) if start else None,
+        "stream": int(stream) if stream else None,
+    }
+
+
+def _build(job: Job, seed: int) -> Generator:
+    if job.get("start"):
+        return Generator.load(Path(job["start"]))
+    origin = Origin.from_json(job["origin"])
+    edits = tuple(Edit.from_json(edit) for edit in job.get("edits", ()))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Generator(origin, edits, apply_edits(origin.build(), edits))
+
+
+def _measure(job: Job) -> Result:
+    context = Context.of_folder(Path(job["run"]))
+    experiment = context.experiment
+    timing = time_untrained(
+        _build(job, experiment.seed),
+        Path(job["reference"]),
+        experiment.target,
+        seed=experiment.seed,
+        seconds=job["seconds"],
+        opset=experiment.export.opset,
+    )
+    return {"ratio": timing.to_json()}
+
+
+def _train(job: Job) -> Result:
+    context = Context.of_folder(Path(job["run"]))
+    out, seed = Path(job["out"]), context.experiment.seed
+    schedule = tuple(Phase(**phase) for phase in job["schedule"])
+    generator = _build(job, seed)
+    trainer = context.family.trainer(
+        generator.module, schedule, images=context.images, teacher=context.teacher, seed=seed
+    )
+    checkpoint = out / "checkpoint.safetensors"
+    if checkpoint.is_file():
+        trainer.load(checkpoint)
+    trainer.run(job["until"], _Saver(trainer.save, checkpoint))
+    out.mkdir(parents=True, exist_ok=True)
+    trainer.save(checkpoint)
+    replace(generator, module=trainer.average).save(out)
+    result: Result = {"steps": trainer.step}
+    if job["stream"] is not None:
+        judge = context.judge_of(Stream(job["stream"]))
+        score, complaint = judge.score(lambda inputs: run_module(trainer.average, inputs, batch=250))
+        result |= {"quality": score.to_json(), "complaint": complaint}
+    return result
+
+
+class _Saver:
+    """Saves a checkpoint every so often, and leaves the number of finished steps where the driver looks for it."""
+
+    def __init__(self, save: Callable[[Path], None], path: Path) -> None:
+        self._save, self._path = save, path
+        self._saved = self._told = time.monotonic()
+
+    def __call__(self, step: int) -> None:
+        now = time.monotonic()
+        if now - self._told >= 1.0:
+            self._told = now
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            (self._path.parent / PROGRESS_FILE).write_text(str(step))
+        if now - self._saved >= CHECKPOINT_S:
+            self._saved = now
+            self._save(self._path)
+
+
+def read_progress(out: Path) -> int:
+    """Return the steps that the job training into ``out`` last told of; 0 before it told any."""
+    try:
+        return int((out / PROGRESS_FILE).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def error_of(result: dict[str, Any]) -> str | None:
+    """Return why the job of ``result`` failed, or ``None``."""
+    return result.get("error") or result.get("complaint")

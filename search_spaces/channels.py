@@ -1,0 +1,205 @@
+"""Channels that live and die together, and how to take some of them out of a module.
+
+A group says, for one set of channels, which indices of which layers belong to each: the layer that makes them, the
+norms that scale them, the layers that read them. Pruning by groups is exact where a tracer guesses: a linear layer
+that is reshaped into feature maps, a convolution before a depth-to-space.
+"""
+
+from __future__ import annotations
+
+import itertools
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from search_spaces.space import SearchSpaceError, nearest
+
+Axis = Literal["out", "in"]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One axis of one layer: channel ``c`` owns the indices ``c * repeat .. c * repeat + repeat - 1`` of it.
+
+    Args:
+        module: Dotted path inside the generator.
+        axis: "out" for what a layer makes (and for norms), "in" for what it reads.
+        repeat: Indices per channel: side² for a linear layer that is reshaped to maps, r² before a PixelShuffle(r).
+    """
+
+    module: str
+    axis: Axis
+    repeat: int = 1
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """``size`` channels that can only be removed everywhere at once: producers, then norms (out), consumers (in)."""
+
+    name: str
+    size: int
+    slices: tuple[Slice, ...]
+
+
+@runtime_checkable
+class HasChannelGroups(Protocol):
+    """A module that knows its groups; they are read from its layers as they are now, pruned or not."""
+
+    def channel_groups(self) -> tuple[ChannelGroup, ...]:
+        """Groups in the order of execution."""
+
+
+def keep_channels(
+    module: nn.Module, kept: Mapping[str, Sequence[int]], groups: Sequence[ChannelGroup] | None = None
+) -> None:
+    """Remove every channel that is not listed, in place: weights, buffers and the layers' own size attributes.
+
+    Everything is checked before anything is changed.
+
+    Args:
+        module: Made of Conv2d, ConvTranspose2d, Linear and BatchNorm where the groups touch it.
+        kept: Group name -> channels to keep, increasing. Groups that are not named stay whole.
+        groups: Default: ``module.channel_groups()``.
+
+    Raises:
+        SearchSpaceError: an unknown group; no channel, an unsorted or a missing one; a layer that cannot be sliced.
+    """
+    cuts = _plan_cuts(module, kept, groups)
+    for layer, axis, index in cuts:
+        _slice_layer(layer, axis, index)
+
+
+def zero_channels(
+    module: nn.Module, kept: Mapping[str, Sequence[int]], groups: Sequence[ChannelGroup] | None = None
+) -> None:
+    """Silence, in place and without changing a shape, every channel that ``keep_channels`` would remove.
+
+    The producers' weights and biases and the norms' scales and shifts become 0. The output in eval mode then equals
+    that of the pruned module, provided that the activations map 0 to 0.
+
+    Raises:
+        SearchSpaceError: as ``keep_channels``.
+    """
+    for layer, axis, index in _plan_cuts(module, kept, groups):
+        if axis == "in":
+            continue
+        removed = torch.ones(_axis_size(layer, "out"), dtype=torch.bool)
+        removed[index] = False
+        with torch.no_grad():
+            for name, dimension in _tensors(layer, "out").items():
+                if name in {"weight", "bias"}:
+                    tensor = getattr(layer, name)
+                    tensor.index_fill_(dimension, removed.nonzero().flatten().to(tensor.device), 0.0)
+
+
+def _plan_cuts(
+    module: nn.Module, kept: Mapping[str, Sequence[int]], groups: Sequence[ChannelGroup] | None
+) -> list[tuple[nn.Module, Axis, torch.Tensor]]:
+    """Every (layer, axis, indices to keep), checked against the module as it is."""
+    by_name = {group.name: group for group in (_own_groups(module) if groups is None else groups)}
+    cuts: list[tuple[nn.Module, Axis, torch.Tensor]] = []
+    for name, channels in kept.items():
+        if name not in by_name:
+            raise SearchSpaceError(
+                f"channel groups are {', '.join(by_name) or 'none'}; found {name!r}; "
+                f"correct the name{nearest(name, tuple(by_name))}"
+            )
+        group = by_name[name]
+        _check_channels(group, channels)
+        for part in group.slices:
+            layer = _find_layer(module, group, part)
+            cuts.append((layer, part.axis, _indices(channels, part.repeat)))
+    return cuts
+
+
+def _own_groups(module: nn.Module) -> tuple[ChannelGroup, ...]:
+    if isinstance(module, HasChannelGroups):
+        return module.channel_groups()
+    raise SearchSpaceError(
+        f"pruning by channels needs channel_groups(), which {type(module).__name__} lacks; pass `groups` yourself"
+    )
+
+
+def _check_channels(group: ChannelGroup, channels: Sequence[int]) -> None:
+    whole = all(isinstance(c, int) and not isinstance(c, bool) and 0 <= c < group.size for c in channels)
+    if not whole or not channels or any(a >= b for a, b in itertools.pairwise(channels)):
+        raise SearchSpaceError(
+            f"group {group.name!r} keeps at least one channel, increasing, from 0 to {group.size - 1}; "
+            f"found {reprlib.repr(list(channels))}; correct the list"
+        )
+
+
+def _find_layer(module: nn.Module, group: ChannelGroup, part: Slice) -> nn.Module:
+    try:
+        layer = module.get_submodule(part.module)
+    except AttributeError as error:
+        raise SearchSpaceError(
+            f"group {group.name!r} names the layer {part.module!r}, which is not there; correct the group"
+        ) from error
+    size = _axis_size(layer, part.axis)
+    if size != group.size * part.repeat:
+        raise SearchSpaceError(
+            f"group {group.name!r}: {part.module}.{part.axis} must have {group.size} x {part.repeat} indices, "
+            f"found {size}; correct the group"
+        )
+    return layer
+
+
+def _indices(channels: Sequence[int], repeat: int) -> torch.Tensor:
+    """(len(channels) * repeat,) int64."""
+    first = torch.tensor(list(channels), dtype=torch.int64) * repeat
+    return (first[:, None] + torch.arange(repeat)).flatten()
+
+
+def _sizes(layer: nn.Module) -> dict[Axis, str]:
+    """Axis -> name of the attribute that holds its size; refuses layers that cannot be sliced."""
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        if layer.groups != 1:
+            raise SearchSpaceError(
+                f"only ungrouped convolutions can be sliced, found groups={layer.groups} in {layer}; "
+                "leave this layer out of the groups"
+            )
+        return {"out": "out_channels", "in": "in_channels"}
+    if isinstance(layer, nn.Linear):
+        return {"out": "out_features", "in": "in_features"}
+    if isinstance(layer, _BatchNorm):
+        return {"out": "num_features"}
+    raise SearchSpaceError(
+        f"only Conv2d, ConvTranspose2d, Linear and BatchNorm can be sliced, found {type(layer).__name__}; "
+        "leave this layer out of the groups"
+    )
+
+
+def _axis_size(layer: nn.Module, axis: Axis) -> int:
+    sizes = _sizes(layer)
+    if axis not in sizes:
+        raise SearchSpaceError(f"{type(layer).__name__} has no axis {axis!r}; use {' or '.join(sizes)}")
+    size = getattr(layer, sizes[axis])
+    assert isinstance(size, int)
+    return size
+
+
+def _tensors(layer: nn.Module, axis: Axis) -> dict[str, int]:
+    """Name of each tensor of ``layer`` that has ``axis`` -> the dimension along which it lies."""
+    if isinstance(layer, _BatchNorm):
+        names = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), 0)
+    else:
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        names = {"weight": int(transposed == (axis == "out"))}
+        if axis == "out":
+            names["bias"] = 0
+    return {name: dimension for name, dimension in names.items() if getattr(layer, name) is not None}
+
+
+def _slice_layer(layer: nn.Module, axis: Axis, index: torch.Tensor) -> None:
+    for name, dimension in _tensors(layer, axis).items():
+        tensor: Any = getattr(layer, name)
+        short = tensor.detach().index_select(dimension, index.to(tensor.device)).contiguous()
+        trainable = isinstance(tensor, nn.Parameter)
+        setattr(layer, name, nn.Parameter(short, requires_grad=tensor.requires_grad) if trainable else short)
+    setattr(layer, _sizes(layer)[axis], len(index))
