@@ -3,6 +3,7 @@
 A count is not a latency: the same number of MACs takes a third of the time in one operator that it takes in another.
 """
 
+import copy
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 import onnx
 from onnx import inliner, shape_inference
 
-from benchmarks.graph import ModelError, all_nodes, input_ports, parse_model, read_model
+from benchmarks.graph import ModelError, all_nodes, input_ports, load_model, parse_model
 from benchmarks.runtimes.onnx import fold_constants
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -105,23 +106,26 @@ def count_cost(model: Path | bytes) -> Cost:
     Raises:
         FileError: the file cannot be read.
         ModelError: it is not a self-contained ONNX model.
-        CostError: it holds an operator whose MACs are not known here, or a shape that cannot be derived.
+        CostError: onnxruntime cannot load it, or it holds an operator whose MACs are not known here, or a shape that
+            cannot be derived.
     """
-    data = read_model(model)
-    parsed = parse_model(data)
+    label, data, parsed = load_model(model)
+    try:
+        params, macs = _count(parsed)
+    except ModelError as error:
+        raise CostError(f"{label}: {error}") from error
     operators = Counter(node.op_type for node in all_nodes(parsed.graph))
-    if parsed.functions:
-        parsed = inliner.inline_local_functions(parsed)
-    _refuse_uncounted(parsed.graph)
-    batch = _set_batch(parsed.graph)
-    macs = _count_macs(parsed)
-    _standardise(parsed.graph)
-    return Cost(
-        params=_count_params(parsed.graph),
-        macs=macs // batch,
-        bytes=len(data),
-        operators=dict(sorted(operators.items())),
-    )
+    return Cost(params, macs, bytes=len(data), operators=dict(sorted(operators.items())))
+
+
+def _count(parsed: onnx.ModelProto) -> tuple[int, int]:
+    """Parameters, and MACs of one row."""
+    model = inliner.inline_local_functions(parsed) if parsed.functions else copy.deepcopy(parsed)
+    _refuse_uncounted(model.graph)
+    batch = _set_batch(model.graph)
+    macs = _count_macs(model)
+    _standardise(model.graph)
+    return _count_params(model.graph), macs // batch
 
 
 def _refuse_uncounted(graph: onnx.GraphProto) -> None:
@@ -168,8 +172,7 @@ def _count_macs(model: onnx.ModelProto) -> int:
     onnx's own shape inference does not follow. What the file says of inner and outer shapes is dropped before: it is
     of another batch.
     """
-    stripped = onnx.ModelProto()
-    stripped.CopyFrom(model)
+    stripped = copy.deepcopy(model)
     stripped.graph.ClearField("value_info")
     for output in stripped.graph.output:
         output.type.tensor_type.ClearField("shape")

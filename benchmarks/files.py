@@ -115,13 +115,16 @@ def resolve_inside(root: Path, relative: str | Path) -> Path:
     """The absolute path of ``relative`` under ``root``, symbolic links followed.
 
     Raises:
-        FileError: ``relative`` is absolute, or leads out of ``root`` by ``..`` or by a link.
+        FileError: ``relative`` is absolute, leads out of ``root`` by ``..`` or by a link, or its links go in a circle.
     """
     text = str(relative)
     if not text or "\0" in text:
         raise FileError(f"a path inside {root} must be a name, not {text!r}.")
-    base = Path(root).resolve()
-    path = (base / text).resolve()
+    try:
+        base = Path(root).resolve()
+        path = (base / text).resolve()
+    except (OSError, RuntimeError) as error:  # links that lead to each other
+        raise FileError(f"{text!r} inside {root} leads nowhere: {error}.") from error
     if Path(text).is_absolute() or not path.is_relative_to(base):
         raise FileError(f"{text!r} must be a relative path inside {base}, but leads to {path}. Copy the file there.")
     return path

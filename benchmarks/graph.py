@@ -27,6 +27,29 @@ class Port(NamedTuple):
     shape: tuple[int | None, ...]
 
 
+class Model(NamedTuple):
+    """A model that was read and checked: what errors call it, its bytes, and what they say."""
+
+    label: str
+    data: bytes
+    proto: onnx.ModelProto
+
+
+def load_model(model: Path | bytes) -> Model:
+    """Read and parse a model file, or the given bytes.
+
+    Raises:
+        FileError: the file cannot be read or is larger than ``MAX_MODEL_BYTES``.
+        ModelError: it is not an ONNX model, or not self-contained; names the file.
+    """
+    label = "the model" if isinstance(model, bytes) else str(model)
+    data = read_model(model)
+    try:
+        return Model(label, data, parse_model(data))
+    except ModelError as error:
+        raise ModelError(f"{label}: {error}") from error
+
+
 def read_model(model: Path | bytes) -> bytes:
     """The bytes of a model file, or the given bytes.
 

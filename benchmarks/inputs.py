@@ -117,7 +117,7 @@ def load_specs(text: str) -> tuple[InputSpec, ...]:
 def draw_inputs(
     specs: Sequence[InputSpec], n: int, seed: int | Sequence[int], *, root: Path | None = None
 ) -> dict[str, Array]:
-    """``n`` rows of every input, ``{name: (n, *shape)}``, the same for the same seed on every machine.
+    """``n`` rows of every input, ``{name: (n, *shape)}``, the same for the same seed (and version of numpy).
 
     Each input has its own stream, made of the seed and its name: adding an input changes no other, and the first
     rows of a longer draw are the shorter draw. Inputs of one bank file share their row numbers, which are drawn

@@ -140,16 +140,18 @@ def _warm_up(name: str, runner: Runner, min_sample_s: float, clock: Callable[[],
     A busy machine may never agree; it is timed all the same, since its pairs tell what one window cannot.
     """
     start = clock()
-    fastest, before = math.inf, math.inf
+    fastest = math.inf
+    before: float | None = None
     while True:
         window = _time_window(runner.run, clock)
         fastest = min(fastest, *window)
+        if fastest <= 0:
+            raise BenchmarkError(f"{name}: a call took no time by this clock, so it is too short to time.")
         now = median(window)
-        if abs(now - before) <= WARMUP_AGREEMENT * before or clock() - start >= WARMUP_LIMIT_S:
+        agree = before is not None and abs(now - before) <= WARMUP_AGREEMENT * before
+        if agree or clock() - start >= WARMUP_LIMIT_S:
             break
         before = now
-    if fastest <= 0:
-        raise BenchmarkError(f"{name}: a call took no time by this clock, so it is too short to time.")
     # By the fastest call: a sample may last longer than asked for, never much shorter.
     return _Series(runner.run, calls=max(1, math.ceil(min_sample_s / fastest)), warmup_s=clock() - start)
 
@@ -169,9 +171,8 @@ def _time_window(run: Callable[[], object], clock: Callable[[], float]) -> list[
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Collect once, then not until the block ends: a collection takes longer than a small model's call."""
+    """No collection until the block ends: one takes longer than a small model's call."""
     was_on = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         yield

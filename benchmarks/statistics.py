@@ -80,8 +80,9 @@ def ratio(a: Sample, b: Sample) -> Ratio:
 def summarize(sample: Sample) -> Latency:
     """The sample in short: median with interval and 95th percentile of un-preempted rounds, 95th percentile of all.
 
-    If fewer than ten rounds are un-preempted, all count as such. The median is over all these rounds; its interval
-    widens where neighbours are alike, as with ``ratio``.
+    If fewer than ten rounds are un-preempted, all count as such. The median is that of all these rounds. Its interval
+    comes from blocks of them where neighbours are alike, as with ``ratio``; single timings drift with the machine, so
+    there they mostly are, and ``n`` is the number of blocks.
 
     Raises:
         StatisticsError: the sample is empty.
@@ -92,8 +93,11 @@ def summarize(sample: Sample) -> Latency:
     clean = every[~np.asarray(sample.preempted)]
     if clean.size < MIN_CLEAN:
         clean = every
+    middle = float(np.median(clean))
+    blocks = median_interval(_independent(clean))
+    low, high = blocks.ci95
     return Latency(
-        median=median_interval(_independent(clean)),
+        median=Estimate(middle, (min(low, middle), max(high, middle)), blocks.n),
         p95_s=float(np.percentile(clean, 95)),
         p95_all_s=float(np.percentile(every, 95)),
         preempted=float(np.mean(sample.preempted)),

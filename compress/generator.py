@@ -89,6 +89,8 @@ class Origin:
     @classmethod
     def of_genotype(cls, space: str, genotype: Genotype, inputs: Sequence[InputSpec], image: ImageShape) -> Origin:
         """Return the origin of a genotype, which is validated and made canonical by its space."""
+        if not isinstance(space, str):
+            raise CompressError(f"A space is named by a text, found {reprlib.repr(space)}. Correct it.")
         with _as_compress_error():
             canonical = get_space(space).validate(genotype)
         return cls("genotype", space=space, genotype=canonical, inputs=tuple(inputs), image=image)
@@ -388,7 +390,7 @@ def _check_order(edits: Sequence[Edit]) -> None:
 
 def _is_own(origin: Origin) -> bool:
     """Whether building this origin runs our own code only."""
-    return origin.kind != "factory" or origin.factory.partition(".")[0] in TRUSTED_PACKAGES
+    return origin.kind != "factory" or re.split("[.:]", origin.factory)[0] in TRUSTED_PACKAGES
 
 
 def _call_factory(origin: Origin, trust_code: bool) -> nn.Module:

@@ -40,7 +40,7 @@ def tighten_for_integers(model: ModelProto) -> ModelProto:
     result = ModelProto()
     result.CopyFrom(model)
     shapes = inferred_shapes(result)
-    for node in [n for n in result.graph.node if n.op_type in FUSED]:
+    for node in [n for n in result.graph.node if n.op_type in ELEMENTWISE]:
         _activate_before_reshape(result.graph, node)
     for node in [n for n in result.graph.node if n.op_type == "Reshape"]:
         _sort_features(result.graph, node, shapes)
@@ -154,9 +154,9 @@ def _space_nodes(graph: GraphProto, source: str, target: str, shape: tuple[int, 
 
 
 def _dense_behind(name: str, index: GraphIndex) -> NodeProto | None:
-    """Return the Gemm that makes ``name``, directly or through free activations, if nothing else reads it."""
+    """Return the Gemm that makes ``name``, directly or through activations, if nothing else reads it."""
     node = index.single(name)
-    while node is not None and node.op_type in FUSED:
+    while node is not None and node.op_type in ELEMENTWISE:
         node = index.single(node.input[0])
     return node if node is not None and node.op_type == "Gemm" else None
 

@@ -44,7 +44,7 @@ ONNXRUNTIME_OPERATORS = (
     "Add", "AveragePool", "Clip", "Concat", "Conv", "DepthToSpace", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul",
     "MaxPool", "Mul", "Relu", "Reshape", "Resize", "Sigmoid", "Split", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
-"""What onnxruntime's CPU kernels do in uint8. ConvTranspose, norms and tanh are missing because it has none for them."""
+"""What onnxruntime's CPU kernels do in uint8. It has none for ConvTranspose, norms and tanh, so these are missing."""
 
 TENSORRT_OPERATORS = ("Add", "Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -146,8 +146,9 @@ def quantize(
     model = _read_float_model(Path(model_path))
     reduce_range = target == "onnxruntime" and _saturates()
     with tempfile.TemporaryDirectory(prefix="leangen-quantize-") as folder, _readable_errors(Path(model_path)):
-        prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(_prepared(model, target), str(prepared), skip_symbolic_shape=True)
+        rewritten, prepared, written = (Path(folder) / f"{name}.onnx" for name in ("rewritten", "prepared", "int8"))
+        onnx.save(_prepared(model, target), rewritten)  # given a model in memory, the next line moves its weights out
+        quant_pre_process(str(rewritten), str(prepared), skip_symbolic_shape=True)
         _check_excluded(prepared, exclude)
         quantize_static(
             str(prepared),
@@ -264,6 +265,6 @@ def _readable_errors(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise CompressError(
-            f"{path}: onnxruntime cannot quantize it: {error}. Check that the calibration inputs have the names, shapes "
-            "and types of the graph, or exclude the node that the message names."
+            f"{path}: onnxruntime cannot quantize it: {error}. Check that the calibration inputs have the names, "
+            "shapes and types of the graph, or exclude the node that the message names."
         ) from error

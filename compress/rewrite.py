@@ -59,6 +59,7 @@ class GraphIndex:
 
     @classmethod
     def of(cls, graph: GraphProto) -> GraphIndex:
+        """Return the index of a graph as it is now; make a new one after a change."""
         uses = Counter(_read_names(graph))
         uses.update(output.name for output in graph.output)
         return cls(
@@ -147,7 +148,10 @@ def _scale_layer(
     """Fold ``affine`` into the weights and bias of ``layer``; False (and nothing changed) where that is not exact."""
     if layer.op_type in ("Conv", "ConvTranspose"):
         return _scale_conv(graph, layer, affine, index)
-    if layer.op_type == "MatMul" and len(shapes.get(layer.input[0], ())) == 2 and _features(layer, index):
+    product = _matmul_of(layer, index) if layer.op_type == "Add" else layer
+    if product is not None and product.op_type == "MatMul" and len(shapes.get(product.input[0], ())) != 2:
+        return False  # of more axes than two the second is not the features
+    if layer.op_type == "MatMul" and _features(layer, index) == len(affine.scale):
         layer.op_type = "Gemm"  # the same product of two matrices, with room for a bias
     if layer.op_type == "Gemm":
         return _scale_gemm(graph, layer, affine, index)
@@ -216,7 +220,7 @@ def _bias(layer: NodeProto, affine: _Affine, index: GraphIndex) -> Array | None:
 
 def _row(array: Array | None, length: int) -> Array | None:
     """Return ``array`` as one float64 row that every sample shares, None if it differs between samples."""
-    if array is None or array.size not in (1, length) or array.size != array.shape[-1:][0] ** bool(array.ndim):
+    if array is None or (array.size != 1 and (array.size, array.shape[-1]) != (length, length)):
         return None
     return np.broadcast_to(array.astype(np.float64).reshape(-1), (length,))
 

@@ -40,10 +40,10 @@ def bank_size(shape: tuple[int, ...], pictures: int = PICTURES) -> int:
     return int(min(pictures, MAX_BYTES // (2 * np.prod(shape))))
 
 
-def write_bank(path: Path, pictures: NDArray[np.float32]) -> None:
-    """Write the teacher's ``pictures`` ``(N, C, H, W)`` to ``path``, a .npy file, atomically."""
+def write_bank(path: Path, pictures: NDArray[np.float16]) -> None:
+    """Write the teacher's ``pictures`` ``(N, C, H, W)``, float16, to ``path``, a .npy file, atomically."""
     with replacing(path) as beside, beside.open("wb") as file:
-        np.save(file, pictures.astype(np.float16), allow_pickle=False)
+        np.save(file, pictures, allow_pickle=False)
 
 
 def read_bank(path: Path, specs: tuple[InputSpec, ...], seed: tuple[int, ...]) -> Bank:

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.inputs import draw_inputs
+from benchmarks.records import Target
+from compress.measure import Bench
 from nas.bank import BANK_FILE, read_bank
 from nas.data import Splits, cache_folder, load_images, split, to_float
 from nas.experiment import Experiment
@@ -65,6 +67,18 @@ class Context:
     def device(self) -> torch.device:
         """Where training happens: the first GPU if there is one."""
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @functools.cached_property
+    def bench(self) -> Bench:
+        """How latency is measured for the experiment's target."""
+        target, seed = self.experiment.target, self.experiment.seed
+        return Bench(
+            Target(target.runtime, target.device, threads=target.threads, batch=target.batch),
+            self.family.inputs,
+            seed=(seed, Stream.TIMING),
+            calibration_seed=(seed, Stream.CALIBRATION),
+            opset=self.experiment.export.opset,
+        )
 
     def judge(self, stream: Stream, *, held_out: bool = False, threads: int = 1) -> Judge:
         """Return a judge on ``seen`` pictures (or ``held_out``, for the final table only) and the stream's latents."""

@@ -250,8 +250,8 @@ class Experiment(Section):
             ExperimentError: lists every mistake with its line, and what to do about it.
         """
         path = Path(path)
-        values, source = read_experiment(path, overrides)
-        values.setdefault("name", _name_from(path))
+        names = {section: cls.model_fields[section].default.name for section in ("family", "space")}
+        values, source = read_experiment(path, overrides, {"name": _name_from(path), **names})
         try:
             experiment = cls.model_validate(values, context={"folder": path.absolute().parent})
         except ValidationError as error:

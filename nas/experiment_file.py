@@ -4,7 +4,7 @@ Everything here is hostile until checked: size, aliases (which can unfold into g
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import yaml
 from nas.experiment_errors import ExperimentError, Location, Problem, Source
 
 MAX_BYTES = 1 << 20  # 1 MiB; a long hand-written experiment has a few KiB
+
+_MAX_DEPTH = 20
 
 # Sections that may be written as a bare name: `family: gan` is short for `family: {name: gan}`.
 SHORTHANDS = ("data", "family", "space")
@@ -36,8 +38,10 @@ class Parsed:
     node: yaml.Node | None
 
 
-def read_experiment(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], Source]:
-    """The values of the file at ``path`` with ``overrides`` (``search.trials=60``) put in, and their places.
+def read_experiment(path: Path, overrides: Sequence[str], defaults: Mapping[str, Any]) -> tuple[dict[str, Any], Source]:
+    """The values of the file at ``path`` over ``defaults``, with ``overrides`` (``search.trials=60``) put in.
+
+    Also where each was written.
 
     Raises:
         ExperimentError: the file is missing, too big, no YAML, no mapping, has a key twice or an alias; or an
@@ -49,7 +53,7 @@ def read_experiment(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any
         message = f"an experiment is a mapping of keys to values; found {found}. See examples/mnist.yaml"
         raise ExperimentError(str(path), [Problem(message)])
     places = dict(_places(parsed.node, ())) if parsed.node else {}
-    values = parsed.value
+    values = {**defaults, **parsed.value}
     for override in overrides:
         location, value = parse_override(override)
         values = _replace(values, location, value, override)
@@ -60,13 +64,13 @@ def read_experiment(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any
 def parse_yaml(text: str, origin: str) -> Parsed:
     """``text`` as plain values; raises ExperimentError with line and column where it is not YAML we accept."""
     try:
-        _refuse_aliases(text, origin)
+        _refuse_bombs(text, origin)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if node is None:
                 return Parsed(None, None)
-            _refuse_double_keys(node, origin)
+            _refuse_bad_keys(node, origin)
             return Parsed(loader.construct_document(node), node)
         finally:
             loader.dispose()
@@ -76,8 +80,6 @@ def parse_yaml(text: str, origin: str) -> Parsed:
         reason = " ".join(part for part in (error.context, error.problem) if part)
         message = f"this is not YAML: {reason}. Check the indentation, colons and quotes just before it"
         raise ExperimentError(origin, [Problem(message, place)]) from error
-    except RecursionError as error:
-        raise ExperimentError(origin, [Problem("the nesting is too deep; an experiment has three levels")]) from error
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, ExperimentError):
             raise
@@ -114,24 +116,36 @@ def _read_text(path: Path) -> str:
         raise ExperimentError(str(path), [Problem(message)]) from error
 
 
-def _refuse_aliases(text: str, origin: str) -> None:
+def _refuse_bombs(text: str, origin: str) -> None:
+    """Stop at aliases, which unfold, and at depth, which costs the parser time by its square."""
+    depth = 0
     for event in yaml.parse(text, Loader=_Loader):
+        place = f"line {event.start_mark.line + 1}" if event.start_mark else None
         if isinstance(event, yaml.AliasEvent):
             message = f"aliases are not allowed; found '*{event.anchor}'. Write the value out"
-            place = f"line {event.start_mark.line + 1}" if event.start_mark else None
+            raise ExperimentError(origin, [Problem(message, place)])
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            message = (
+                f"values are nested at most {_MAX_DEPTH} deep, and these are deeper. An experiment needs three levels"
+            )
             raise ExperimentError(origin, [Problem(message, place)])
 
 
-def _refuse_double_keys(node: yaml.Node, origin: str) -> None:
+def _refuse_bad_keys(node: yaml.Node, origin: str) -> None:
     problems = []
     for mapping in _mappings(node):
         first: dict[str, int] = {}
         for key, _ in mapping.value:
             line = key.start_mark.line + 1
-            if str(key.value) in first:
-                message = f"the key {key.value!r} was given before, in line {first[str(key.value)]}. Keep one of them"
+            if key.tag != "tag:yaml.org,2002:str":
+                shown = f"; found {key.value!r}. Put it in quotes" if isinstance(key.value, str) else ""
+                problems.append(Problem(f"a key must be text{shown}", f"line {line}"))
+            elif key.value in first:
+                message = f"the key {key.value!r} was given before, in line {first[key.value]}. Keep one of them"
                 problems.append(Problem(message, f"line {line}"))
-            first.setdefault(str(key.value), line)
+            else:
+                first[key.value] = line
     if problems:
         raise ExperimentError(origin, problems)
 

@@ -132,6 +132,12 @@ class Search:
         """Candidates that are, or were, in training."""
         return sum(bool(one.rungs) or one.outcome is None for one in self.candidates.values())
 
+    @staticmethod
+    def read(context: Context) -> list[Candidate]:
+        """Return the candidates of a finished search."""
+        record = context.folder.need("candidates", "leangen search")
+        return [Candidate(**row) for row in record["rows"]]
+
     def _adopt(self) -> list[Candidate]:
         """Take over what an earlier process left: finished candidates, and those that were on their way."""
         waiting = []
@@ -290,7 +296,7 @@ def make_sampler(name: str, seed: int, trial: int) -> BaseSampler:
             return RandomSampler(seed=mixed)
         if name == "nsga2":
             return NSGAIISampler(seed=mixed, population_size=20)
-        return TPESampler(seed=mixed, group=True)
+        return TPESampler(seed=mixed, group=True, multivariate=True)
 
 
 def _open_study(path: Path, name: str) -> optuna.Study:
@@ -298,5 +304,7 @@ def _open_study(path: Path, name: str) -> optuna.Study:
     study = optuna.create_study(
         storage=f"sqlite:///{path}", study_name=name, directions=["minimize", "minimize"], load_if_exists=True
     )
-    study.set_metric_names(["fid", "latency ratio"])
+    with warnings.catch_warnings():  # names in the dashboard are worth an interface that may change
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["fid", "latency ratio"])
     return study

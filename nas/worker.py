@@ -19,7 +19,6 @@ from compress.running import run_module
 from nas.context import Context
 from nas.executors import Job, Result
 from nas.families.base import Phase, Schedule
-from nas.measuring import time_untrained
 from nas.seeds import Stream
 
 CHECKPOINT_S = 15.0
@@ -94,15 +93,8 @@ def _build(job: Job, seed: int) -> Generator:
 
 def _measure(job: Job) -> Result:
     context = Context.of_folder(Path(job["run"]))
-    experiment = context.experiment
-    timing = time_untrained(
-        _build(job, experiment.seed),
-        Path(job["reference"]),
-        experiment.target,
-        seed=experiment.seed,
-        seconds=job["seconds"],
-        opset=experiment.export.opset,
-    )
+    generator = _build(job, context.experiment.seed)
+    timing = context.bench.time_untrained(generator, Path(job["reference"]), job["seconds"])
     return {"ratio": timing.to_json()}
 
 
@@ -117,7 +109,7 @@ def _train(job: Job) -> Result:
     checkpoint = out / "checkpoint.safetensors"
     if checkpoint.is_file():
         trainer.load(checkpoint)
-    trainer.run(job["until"], _Saver(trainer.save, checkpoint))
+    trainer.run(job["until"], Saver(trainer.save, checkpoint))
     out.mkdir(parents=True, exist_ok=True)
     trainer.save(checkpoint)
     replace(generator, module=trainer.average).save(out)
@@ -129,7 +121,7 @@ def _train(job: Job) -> Result:
     return result
 
 
-class _Saver:
+class Saver:
     """Saves a checkpoint every so often, and leaves the number of finished steps where the driver looks for it."""
 
     def __init__(self, save: Callable[[Path], None], path: Path) -> None:

@@ -44,7 +44,7 @@ def render_page(summary: Summary, pictures: Mapping[str, bytes] | None = None) -
         summary=summary, words=wording, views=views, pictures=_pictures(pictures or {}),
         front=_both_sizes(charts.front_chart(summary), charts.front_chart(summary, *NARROW)),
         curve=_both_sizes(charts.curve_chart(summary), charts.curve_chart(summary, *NARROW)),
-        bars={batch: charts.latency_bars([row for row in summary.latency or () if row.batch == batch])
+        bars={batch: charts.latency_bars(views.latency_rows(summary, batch))
               for batch in views.latency_batches(summary)})
 
 

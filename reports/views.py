@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.summary import OUTCOMES, Baseline, Candidate, Model, Summary
+from reports.summary import OUTCOMES, Baseline, Candidate, LatencyRow, Model, Summary
 from reports.wording import (
     DASH,
     batches,
@@ -91,20 +91,30 @@ def scores_table(summary: Summary) -> Table | None:
 
 
 def latency_table(summary: Summary, batch: int) -> Table:
-    """The rows of one batch, in the order measured."""
-    rows = [row for row in summary.latency or () if row.batch == batch]
+    """The rows of one batch, in the order measured; the fastest of the result stands out."""
+    rows = latency_rows(summary, batch)
     names = {"final": "result"}
     cells = []
     for row in rows:
         median, low, high = rounded(row.median_ms, *row.ci95_ms)
-        cells.append((names.get(row.who, row.who), row.precision, row.runtime, str(row.threads), median,
-                      f"{low}–{high}", number(row.p95_ms), interval(row.ratio),
-                      f"{number(1 / row.ratio.value)}×" if row.ratio else DASH, number(row.peak_mib)))
-    columns = ("", "precision", "runtime", "threads", "median ms", "95 % interval", "p95 ms", "ratio", "speed-up",
-               "peak MiB")
+        faster = f"{number(1 / row.ratio.value)}×" if row.ratio else DASH
+        cells.append((names.get(row.who, row.who), row.precision, row.runtime, median, f"{low}–{high}",
+                      number(row.p95_ms), interval(row.ratio), faster, number(row.peak_mib)))
+    columns = ("", "precision", "runtime", "median ms", "95 % interval", "p95 ms", "ratio", "speed-up", "peak MiB")
     results = [index for index, row in enumerate(rows) if row.who == "final"]
     fastest = sorted(results, key=lambda index: rows[index].median_ms)[:1]
     return _table(columns, cells, numeric="|".join(columns[3:]), strong=fastest)
+
+
+def latency_rows(summary: Summary, batch: int) -> list[LatencyRow]:
+    """The measured rows of one batch."""
+    return [row for row in summary.latency or () if row.batch == batch]
+
+
+def latency_title(summary: Summary, batch: int) -> str:
+    """``Batch 32, 1 thread``; every number of threads where the rows differ."""
+    threads = sorted({row.threads for row in latency_rows(summary, batch)})
+    return f"Batch {batch}, {' and '.join(map(str, threads))} thread{'' if threads == [1] else 's'}"
 
 
 def latency_batches(summary: Summary) -> list[int]:

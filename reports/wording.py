@@ -79,9 +79,10 @@ def count(value: int | None) -> str:
     """1066880 is ``1.07 M``, 512 is ``512``; null is a dash."""
     if value is None:
         return DASH
-    for size, letter in _STEPS:
-        if value >= size:
-            return f"{value / size:.3g} {letter}" if value < 1000 * size else f"{value:.3g}"
+    shown = float(f"{value:.3g}")
+    for step, letter in _STEPS:
+        if shown >= step:
+            return f"{shown / step:.3g} {letter}"
     return str(value)
 
 

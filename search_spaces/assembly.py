@@ -30,7 +30,7 @@ MAX_PARAMETERS = 2**28
 
 
 def build_mlp(plan: MlpPlan, inputs: Sequence[InputSpec], image: ImageShape) -> Decoder:
-    """Linear -> activation for every hidden layer, then Linear -> output, reshaped to (N, C, H, W)."""
+    """Linear -> batch norm -> activation for every hidden layer, then Linear -> output, reshaped to (N, C, H, W)."""
     decoder = _assemble(lambda: _mlp_layers(plan, _latents(inputs), image), inputs, image)
     initialise_scaled(decoder)
     return decoder
@@ -56,7 +56,7 @@ def _assemble(layers: Callable[[], list[Layer]], inputs: Sequence[InputSpec], im
 
 def _mlp_layers(plan: MlpPlan, latents: int, image: ImageShape) -> list[Layer]:
     layers: list[Layer] = [
-        Layer(nn.Linear(size, following), None, ACTIVATIONS[plan.activation]())
+        Layer(nn.Linear(size, following, bias=False), nn.BatchNorm1d(following), ACTIVATIONS[plan.activation]())
         for size, following in itertools.pairwise((latents, *plan.hidden))
     ]
     pixels = nn.Linear(plan.hidden[-1], image.channels * image.height * image.width)
@@ -74,9 +74,7 @@ def _is_dcgan(plan: ConvPlan) -> bool:
 
 def _stem(plan: ConvPlan, latents: int) -> Layer:
     width, features = plan.widths[0], plan.widths[0] * plan.start**2
-    norm: nn.Module | None = None
-    if plan.norm != "none":
-        norm = nn.BatchNorm2d(width) if plan.norm == "batch" else nn.BatchNorm1d(features)
+    norm = nn.BatchNorm2d(width) if plan.norm == "batch" else None
     linear = nn.Linear(latents, features, bias=norm is None)
     return MapLayer(linear, norm, ACTIVATIONS[plan.activation](), plan.start)
 
@@ -93,15 +91,15 @@ def _body(plan: ConvPlan) -> list[Layer]:
 
 
 def _block(plan: ConvPlan, width: int) -> Layer:
-    main = convolution(width, width, plan.kernel, bias=plan.norm == "none")
-    return Layer(main, _norm(plan, width), ACTIVATIONS[plan.activation]())
+    main = convolution(width, width, plan.kernel, bias=False)
+    return Layer(main, nn.BatchNorm2d(width), ACTIVATIONS[plan.activation]())
 
 
 def _double(plan: ConvPlan, width: int, following: int) -> Layer:
     """One x2 stage from ``width`` to ``following`` channels."""
     outputs = following * 4 if plan.upsampling.startswith("shuffle") else following
-    norm, activation = _norm(plan, outputs), ACTIVATIONS[plan.activation]()
-    return _upsample(plan, width, outputs, 2, norm, activation, bias=norm is None)
+    norm, activation = nn.BatchNorm2d(outputs), ACTIVATIONS[plan.activation]()
+    return _upsample(plan, width, outputs, 2, norm, activation, bias=False)
 
 
 def _image_layer(plan: ConvPlan, image: ImageShape) -> Layer:
@@ -120,8 +118,3 @@ def _upsample(
     if plan.upsampling == "nearest":
         return NearestLayer(main, norm, activation)
     return ShuffleLayer(main, norm, activation, factor)
-
-
-def _norm(plan: ConvPlan, channels: int) -> nn.Module | None:
-    """A batch norm for the outputs of a convolution, unless the plan has none."""
-    return None if plan.norm == "none" else nn.BatchNorm2d(channels)

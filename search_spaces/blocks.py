@@ -64,8 +64,8 @@ class Layer(nn.Module):
 class MapLayer(Layer):
     """Linear, then features become maps: (N, F) -> (N, C, side, side).
 
-    The norm stands before the reshape if it is a BatchNorm1d over all C * side² features (it then fuses with the
-    matrix product), behind it if it is a BatchNorm2d over C channels (as in DCGAN; it stays a node of its own).
+    A norm counts C channels, as in DCGAN, and so stands behind the reshape with the activation, where onnxruntime
+    fuses neither. Without a norm the activation stands before the reshape and fuses with the matrix product.
     """
 
     main: nn.Linear
@@ -78,12 +78,10 @@ class MapLayer(Layer):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
         features = self.main(x)
-        if isinstance(self.norm, nn.BatchNorm2d):
-            return self.normalise(self.to_maps(features))
-        return self.to_maps(self.normalise(features))
+        return self.to_maps(self.activation(features)) if self.norm is None else self.normalise(self.to_maps(features))
 
     def to_maps(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, C * side²) -> (N, C, side, side); C is read from the layer, so that it exports as one static Reshape."""
+        """(N, C * side²) -> (N, C, side, side); C is read from the layer: right after pruning, and static in a file."""
         return features.reshape(-1, self.main.out_features // self.repeat, self.side, self.side)
 
 
@@ -184,7 +182,7 @@ def initialise_dcgan(decoder: Decoder) -> None:
 
 
 def initialise_scaled(decoder: Decoder) -> None:
-    """Weights N(0, gain² / fan_in), biases 0: signals keep their size through the layers, with or without norms.
+    """Weights N(0, gain² / fan_in), biases 0: signals keep their size through the layers, also where there is no norm.
 
     He et al. 2015 (arXiv:1502.01852, equation 10). We differ in counting the inputs that really reach an output:
     a transposed convolution's kernel is spread over stride² output positions.

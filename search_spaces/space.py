@@ -361,7 +361,7 @@ def nearest(found: object, options: Sequence[Scalar]) -> str:
     """``"; did you mean …?"``: nearest in size among numbers, in spelling otherwise; empty if nothing is near."""
     numbers = [o for o in options if isinstance(o, int | float) and not isinstance(o, bool)]
     if isinstance(found, int | float) and not isinstance(found, bool):
-        near = min(numbers, key=lambda number: abs(number - found)) if numbers and math.isfinite(found) else None
+        near = min(numbers, key=lambda number: abs(number - found)) if numbers and -1e300 < found < 1e300 else None
         return "" if near is None else f"; did you mean {near!r}?"
     spelled = {str(option): option for option in options}
     close = difflib.get_close_matches(str(found)[:64], list(spelled), n=1)

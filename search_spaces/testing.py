@@ -101,8 +101,8 @@ def check_genotype(
     try:
         check_identity(space, genotype)
         module = check_build(space, genotype, inputs, image)
-        check_training(module, _draw(inputs, rng), image)
         check_output(module, _draw(inputs, rng), image)
+        check_training(module, _draw(inputs, rng), image)
         check_export(module, _draw(inputs, rng), export=export, run=run)
         check_channels(module, _draw(inputs, rng), rng)
     except ContractError as error:

@@ -1,6 +1,8 @@
 """onnxruntime: run a file, time it, and see which operators it really runs."""
 
+import shutil
 import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +14,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from benchmarks.files import read_json
-from benchmarks.graph import ModelError, Port, input_ports, parse_model, read_model
+from benchmarks.graph import Model, ModelError, Port, input_ports, load_model
 from benchmarks.inputs import DTYPES, METADATA_KEY, InputSpec, load_specs
 from benchmarks.records import BackendMissing, BenchmarkError
 
@@ -55,15 +57,14 @@ class OnnxRunner:
         device: str = "cpu",
         profile: bool = False,
     ) -> None:
-        self._label = "the model" if isinstance(model, bytes) else str(model)
+        loaded = load_model(model)
+        self._label = loaded.label
         self._name = f"onnxruntime {ort.__version__} {device}, {threads} thread(s)"
-        self._folder = tempfile.TemporaryDirectory(prefix="leangen-profile-") if profile else None
+        self._folder = self._make_folder() if profile else None
         self._events: list[Any] | None = None
-        prefix = str(Path(self._folder.name) / "profile") if self._folder else None
-        data = read_model(model)
-        graph = _checked(parse_model, data, self._label)
-        self._session = _open_session(data, threads, device, self._label, prefix)
-        _check_inputs(_port_map(graph.graph), inputs, self._label)
+        prefix = str(self._folder / "profile") if self._folder else None
+        self._session = _open_session(loaded, threads, device, prefix)
+        _check_inputs(_port_map(loaded), inputs, self._label)
         # Kept for as long as the binding: onnxruntime reads from these buffers.
         self._inputs = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
         self._names = [output.name for output in self._session.get_outputs()]
@@ -101,6 +102,12 @@ class OnnxRunner:
         nodes = {(event["args"].get("node_index"), event["name"]): event for event in self._kernel_events()}
         return dict(Counter(_operator(event) for event in nodes.values()))
 
+    def _make_folder(self) -> Path:
+        """A folder for the profile that lives as long as the runner."""
+        folder = tempfile.mkdtemp(prefix="leangen-profile-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
     def _bind(self) -> tuple[ort.IOBinding, dict[str, Array]]:
         """A binding to our input buffers and to output buffers whose shapes a first call has told."""
         try:
@@ -121,7 +128,6 @@ class OnnxRunner:
         if self._events is None:
             events = read_json(Path(self._session.end_profiling()), max_bytes=2**30)
             self._events = [event for event in events if event.get("name", "").endswith("_kernel_time")]
-            self._folder.cleanup()
         return self._events
 
 
@@ -134,9 +140,8 @@ def optimised_operators(model: Path | bytes) -> dict[tuple[str, str], int]:
     Raises:
         ModelError: see ``OnnxRunner``.
     """
-    data = read_model(model)
-    label = "the model" if isinstance(model, bytes) else str(model)
-    ports = input_ports(_checked(parse_model, data, label).graph)
+    loaded = load_model(model)
+    ports = input_ports(loaded.proto.graph)
     zeros = {port.name: np.zeros([size or 1 for size in port.shape], port.dtype) for port in ports}
     return OnnxRunner(model, zeros, profile=True).operator_counts()
 
@@ -167,15 +172,14 @@ def generate(model: Path | bytes, inputs: Mapping[str, Array], *, batch: int = 6
     Raises:
         ModelError: see ``OnnxRunner``; also: there are no rows.
     """
-    label = "the model" if isinstance(model, bytes) else str(model)
-    data = read_model(model)
-    ports = _port_map(_checked(parse_model, data, label).graph)
+    loaded = load_model(model)
+    ports = _port_map(loaded)
     fixed = next((port.shape[0] for port in ports.values() if port.shape and port.shape[0]), None)
     step = fixed or batch
-    rows = _check_inputs(ports, inputs, label, batch_fixed_at=fixed)
+    rows = _check_inputs(ports, inputs, loaded.label, batch_fixed_at=fixed)
     if step < 1:
         raise ModelError(f"batch must be at least 1, not {step}.")
-    session = _open_session(data, threads, "cpu", label)
+    session = _open_session(loaded, threads, "cpu")
     output = session.get_outputs()[0].name
     parts = []
     for start in range(0, rows, step):
@@ -183,7 +187,7 @@ def generate(model: Path | bytes, inputs: Mapping[str, Array], *, batch: int = 6
         try:
             parts.append(session.run([output], {name: value[picks] for name, value in inputs.items()})[0])
         except _ORT_ERRORS as error:
-            raise ModelError(f"{label}: onnxruntime cannot run it: {error}") from error
+            raise ModelError(f"{loaded.label}: onnxruntime cannot run it: {error}") from error
     return np.concatenate(parts)[:rows]
 
 
@@ -197,10 +201,9 @@ def input_specs(model: Path | bytes) -> tuple[InputSpec, ...]:
         ModelError: the metadata does not fit the graph; or there is none and an input is not a float, or has a
             dynamic axis besides the batch.
     """
-    label = "the model" if isinstance(model, bytes) else str(model)
-    parsed = _checked(parse_model, read_model(model), label)
-    ports = _port_map(parsed.graph)
-    stored = {entry.key: entry.value for entry in parsed.metadata_props}
+    loaded = load_model(model)
+    label, ports = loaded.label, _port_map(loaded)
+    stored = {entry.key: entry.value for entry in loaded.proto.metadata_props}
     if METADATA_KEY not in stored:
         return tuple(_normal_spec(port, label) for port in ports.values())
     specs = load_specs(stored[METADATA_KEY])
@@ -217,9 +220,7 @@ def input_specs(model: Path | bytes) -> tuple[InputSpec, ...]:
     return specs
 
 
-def _open_session(
-    data: bytes, threads: int, device: str, label: str, profile: str | None = None
-) -> ort.InferenceSession:
+def _open_session(model: Model, threads: int, device: str, profile: str | None = None) -> ort.InferenceSession:
     """A session that really runs on the device; ``profile`` is the path prefix of its profile, if it is to keep one."""
     if device not in PROVIDERS:
         raise BenchmarkError(f"onnxruntime runs here on {' or '.join(PROVIDERS)}, not on {device!r}.")
@@ -229,9 +230,9 @@ def _open_session(
     if provider not in ort.get_available_providers():
         raise _missing(device)
     try:
-        session = ort.InferenceSession(data, sess_options=_options(threads, profile), providers=[provider])
+        session = ort.InferenceSession(model.data, sess_options=_options(threads, profile), providers=[provider])
     except _ORT_ERRORS as error:
-        raise ModelError(f"{label}: onnxruntime cannot load it: {error}") from error
+        raise ModelError(f"{model.label}: onnxruntime cannot load it: {error}") from error
     if session.get_providers()[0] != provider:  # a library of the provider did not load
         raise _missing(device)
     return session
@@ -260,16 +261,8 @@ def _missing(device: str) -> BackendMissing:
     )
 
 
-def _checked(parse: Any, data: bytes, label: str) -> Any:
-    """``parse(data)``, with the file's name in front of its error."""
-    try:
-        return parse(data)
-    except ModelError as error:
-        raise ModelError(f"{label}: {error}") from error
-
-
-def _port_map(graph: Any) -> dict[str, Port]:
-    return {port.name: port for port in input_ports(graph)}
+def _port_map(model: Model) -> dict[str, Port]:
+    return {port.name: port for port in input_ports(model.proto.graph)}
 
 
 def _check_inputs(

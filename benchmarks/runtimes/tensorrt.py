@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from benchmarks.files import write_bytes
-from benchmarks.graph import parse_model, read_model
+from benchmarks.graph import Model, load_model
 from benchmarks.inputs import InputSpec
 from benchmarks.records import BackendMissing, BenchmarkError
 
@@ -95,11 +95,10 @@ def build_plan(
         raise BackendMissing("no TensorRT can build engines here: pip install 'leangen[tensorrt-rtx]' (Linux, x86-64).")
     if not 1 <= batches[0] <= batches[1] <= batches[2]:
         raise TensorRTError(f"batches must be 1 <= smallest <= typical <= largest, not {batches}.")
-    data = read_model(onnx_path)
-    parse_model(data)  # refuses a file that points at other files; TensorRT would follow it
+    model = load_model(onnx_path)  # refuses a file that points at other files; TensorRT would follow it
     log = _make_log(trt)
     builder = trt.Builder(log)
-    network = _parse(trt, builder, data, log, onnx_path)
+    network = _parse(trt, builder, model, log)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -142,12 +141,12 @@ def _make_log(trt: Any) -> Any:
     return ErrorLog()
 
 
-def _parse(trt: Any, builder: Any, data: bytes, log: Any, path: Path) -> Any:
+def _parse(trt: Any, builder: Any, model: Model, log: Any) -> Any:
     network = builder.create_network()
     parser = trt.OnnxParser(network, log)
-    if not parser.parse(data):
+    if not parser.parse(model.data):
         log.lines.extend(parser.get_error(index).desc() for index in range(parser.num_errors))
-        raise TensorRTError(_explain(f"{path}: TensorRT cannot read this model", log))
+        raise TensorRTError(_explain(f"{model.label}: TensorRT cannot read this model", log))
     return network
 
 

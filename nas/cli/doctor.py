@@ -1,6 +1,5 @@
 """``leangen doctor``: what this machine has, what is missing, and how to get it."""
 
-import importlib.util
 import os
 import platform
 import sys
@@ -66,7 +65,7 @@ def doctor() -> None:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything leangen can use. Imports none of the heavy packages, and changes nothing."""
+    """Look at everything leangen can use. Imports no torch, and changes nothing."""
     from benchmarks.records import fingerprint
 
     machine = fingerprint()
@@ -110,17 +109,14 @@ def _gpu(machine: "Fingerprint") -> Finding:
 
 
 def _tensorrt() -> Finding:
-    for module in ("tensorrt", "tensorrt_rtx"):
-        if importlib.util.find_spec(module):
-            return Finding("TensorRT", "ok", f"{module} {_version_of(module)}")
-    return Finding("TensorRT", "absent", "not installed (plans for NVIDIA GPUs)", "pip install 'leangen[tensorrt-rtx]'")
+    from benchmarks.runtimes.tensorrt import find
 
-
-def _version_of(module: str) -> str:
-    try:
-        return metadata.version(module.replace("_", "-"))
-    except metadata.PackageNotFoundError:
-        return "of unknown version"
+    module = find()
+    if module is None:
+        return Finding(
+            "TensorRT", "absent", "not installed (plans for NVIDIA GPUs)", "pip install 'leangen[tensorrt-rtx]'"
+        )
+    return Finding("TensorRT", "ok", f"{module.__name__} {module.__version__}")
 
 
 def _vnni(machine: "Fingerprint") -> Finding:

@@ -42,7 +42,8 @@ class Extractor:
 
     def features(self, images: NDArray[np.float32], threads: int = 1) -> NDArray[np.float64]:
         """Return ``(N, D)`` features of ``images`` ``(N, C, H, W)``, float32 in [-1, 1]."""
-        return generate(self.path, {"image": images}, batch=250, threads=threads).astype(np.float64)
+        features = generate(self.path, {"pixels": images}, batch=250, threads=threads)
+        return features.reshape(len(images), -1).astype(np.float64)
 
 
 class Classifier(nn.Module):
@@ -83,8 +84,8 @@ class _Features(nn.Module):
         self.classifier = classifier
         self.inputs = (spec,)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.classifier.features(image)
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.classifier.features(pixels)[:, :, None, None]  # (N, D, 1, 1): the exporter writes pictures
 
 
 def _shifted(images: torch.Tensor, rng: torch.Generator, pixels: int = 2) -> torch.Tensor:
@@ -138,7 +139,7 @@ def classifier_extractor(seen: ImageSet, cache: Path, progress: Progress | None 
     if not path.is_file():
         model = train_classifier(seen, progress=progress)
         channels, size = seen.images.shape[1], seen.images.shape[2]
-        spec = InputSpec("image", (channels, size, size), "float32", {"kind": "uniform", "low": -1.0, "high": 1.0})
+        spec = InputSpec("pixels", (channels, size, size), "float32", {"kind": "uniform", "low": -1.0, "high": 1.0})
         beside = path.with_suffix(".part.onnx")
         export_onnx(_Features(model, spec), beside)
         write_bytes(path, beside.read_bytes())

@@ -18,9 +18,14 @@ def test_written_whole_and_folders_made(tmp_path):
 def test_an_error_leaves_the_old_content_and_nothing_beside_it(tmp_path):
     path = tmp_path / "a.txt"
     files.write_text(path, "old")
-    with pytest.raises(KeyError), files.replacing(path) as beside:
-        beside.write_text("half")
-        raise KeyError
+
+    def fail_halfway():
+        with files.replacing(path) as beside:
+            beside.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_halfway()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 
@@ -87,6 +92,13 @@ def test_paths_stay_inside(tmp_path):
 def test_paths_outside_are_refused(tmp_path, relative):
     with pytest.raises(FileError):
         files.resolve_inside(tmp_path, relative)
+
+
+def test_links_in_a_circle_are_refused(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(FileError, match="leads nowhere"):
+        files.resolve_inside(tmp_path, "a/x")
 
 
 def test_links_outside_are_refused(tmp_path):

@@ -38,11 +38,11 @@ def test_same_seed_same_draw_other_seed_other_draw():
     assert len(draws) == len(seeds)
 
 
-def test_the_stream_is_the_same_on_every_machine():
+def test_the_stream_stays_what_it_was():
     """A golden value: banks and calibration sets of older runs must stay what they were."""
     first = draw_inputs([InputSpec("z", (), "float64", NORMAL), LABEL], 3, (1, 2))
-    assert first["z"] == pytest.approx(GOLDEN_Z)
-    assert first["label"].tolist() == GOLDEN_LABEL
+    assert first["z"] == pytest.approx([-1.7932424157589872, -0.33550853953916693, -0.8044053550430251])
+    assert first["label"].tolist() == [8, 5, 5]
 
 
 def test_adding_an_input_changes_no_other():

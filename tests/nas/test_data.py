@@ -155,7 +155,9 @@ def test_new_pictures_and_settings_miss_the_cache(tmp_path: Path):
 def test_one_class_is_refused_with_advice(tmp_path: Path):
     folder = picture_folder(tmp_path / "pics", {"only": 3})
     Image.fromarray(draw(4, 4)).save(folder / "loose.png")
-    with pytest.raises(DataError, match=r"at least two classes.*found 1 sub-folders and 1 loose pictures.*Sort the pictures"):
+    with pytest.raises(
+        DataError, match=r"at least two classes.*found 1 sub-folders and 1 loose pictures.*Sort the pictures"
+    ):
         scan_folder(folder)
 
 

@@ -74,9 +74,7 @@ def candidates() -> list[dict[str, Any]]:
         speed = 620 / (width * blocks**0.6) * math.exp(draw.gauss(0, 0.35))
         fid = (8.6 + 0.035 * speed**1.75) * math.exp(abs(draw.gauss(0, 0.28)))
         outcome = (
-            "infeasible"
-            if speed < 8
-            else draw.choice(("complete", "complete", "dominated", "dominated", "duplicate"))
+            "infeasible" if speed < 8 else draw.choice(("complete", "complete", "dominated", "dominated", "duplicate"))
         )
         outcome = "failed" if index == 29 else outcome
         trained = outcome in ("complete", "dominated")
@@ -85,24 +83,18 @@ def candidates() -> list[dict[str, Any]]:
                 "id": f"{draw.getrandbits(48):012x}",
                 "genotype": genotype,
                 "outcome": outcome,
-                "ratio": None
-                if outcome == "duplicate"
-                else ratio(1 / speed, 0.03, draw.choice(("fp32", "int8"))),
+                "ratio": None if outcome == "duplicate" else ratio(1 / speed, 0.03, draw.choice(("fp32", "int8"))),
                 "quality": score(fid * (1 if outcome == "complete" else 1.9), 0.03 * fid, n=2000, seed=3)
                 if trained
                 else None,
                 "rung": {"complete": 2, "dominated": draw.choice((0, 1))}.get(outcome),
-                "seconds": {"complete": 21.4, "dominated": 8.2, "infeasible": 1.1, "failed": 4.0}.get(
-                    outcome, 0.0
-                ),
+                "seconds": {"complete": 21.4, "dominated": 8.2, "infeasible": 1.1, "failed": 4.0}.get(outcome, 0.0),
                 "finalist": False,
                 "promising": False,
                 "error": "ValueError: loss is not finite at step 412" if outcome == "failed" else None,
             }
         )
-    best = sorted(
-        (one for one in made if one["outcome"] == "complete"), key=lambda one: one["quality"]["value"]
-    )[:3]
+    best = sorted((one for one in made if one["outcome"] == "complete"), key=lambda one: one["quality"]["value"])[:3]
     for one in best:
         one |= {"finalist": True, "promising": True}
     return made
@@ -351,13 +343,9 @@ def grid_png(seed: int) -> bytes:
     cells = []
     for row in range(64):
         turn, noise = row * 0.1, rng.normal(0, 0.03, 2)
-        ring = np.hypot(
-            (x * math.cos(turn) + y * math.sin(turn)) * 1.6 + noise[0], y * (1 + row % 5 / 6) + noise[1]
-        )
+        ring = np.hypot((x * math.cos(turn) + y * math.sin(turn)) * 1.6 + noise[0], y * (1 + row % 5 / 6) + noise[1])
         cells.append(np.exp(-((ring - 0.55) ** 2) / 0.02))
-    image = (np.array(cells).reshape(8, 8, 32, 32).transpose(0, 2, 1, 3).reshape(256, 256) * 255).astype(
-        np.uint8
-    )
+    image = (np.array(cells).reshape(8, 8, 32, 32).transpose(0, 2, 1, 3).reshape(256, 256) * 255).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

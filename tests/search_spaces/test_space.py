@@ -87,6 +87,7 @@ def test_validate_returns_values_as_declared():
         ({"drink": "tee", "cake": True}, "'drink'.*found 'tee'; choose one; did you mean 'tea'?"),
         ({"drink": "tea", "cake": True}, "'kind'.*is active here and must be set.*'green', 'black', 'mint'"),
         ({"drink": "tea", "kind": "green", "temperature": 72, "cake": True}, "found 72; choose one; did you mean 70?"),
+        ({"drink": "tea", "kind": "green", "temperature": 10**400, "cake": True}, "found 1000"),
         ({"drink": ["tea"], "cake": True}, "found \\['tea'\\]"),
         ({"drink": "water", "cake": float("nan")}, "found nan"),
         ({"drink": "water", "cake": 1}, "found 1"),

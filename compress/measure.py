@@ -1,0 +1,86 @@
+"""Latency of a generator: every variant that may ship is exported, and timed in turns with another file."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.inputs import InputSpec, draw_inputs
+from benchmarks.paired import measure_interleaved
+from benchmarks.records import Ratio, Target
+from benchmarks.runtimes.onnx import OnnxRunner
+from benchmarks.statistics import ratio
+from compress.export import export_onnx
+from compress.generator import Generator
+from compress.quantize import quantize
+
+FP32, INT8 = "fp32", "int8"
+CALIBRATION_ROWS = 64  # ranges of a generator's activations have settled by then
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """A variant's precision, and the paired ratio of its time to that of what it was timed against."""
+
+    precision: str
+    ratio: Ratio
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what records hold."""
+        return {"value": self.ratio.value, "ci95": list(self.ratio.ci95), "precision": self.precision}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How latency is measured in one project: the target, and seeds for what is drawn.
+
+    Args:
+        target: Where files run; its ``precision`` is ignored, as every variant is tried.
+        inputs: What generators take.
+        seed: Of timing inputs and of the order of turns.
+        calibration_seed: Of the rows that activations are calibrated on.
+        opset: Of exported files.
+    """
+
+    target: Target
+    inputs: tuple[InputSpec, ...]
+    seed: tuple[int, ...]
+    calibration_seed: tuple[int, ...]
+    opset: int = 20
+
+    def at_batch(self, batch: int) -> "Bench":
+        """Return the same for another batch."""
+        return replace(self, target=replace(self.target, batch=batch))
+
+    def runner(self, path: Path) -> OnnxRunner:
+        """Return ``path`` ready to be timed as the target runs it."""
+        values = draw_inputs(self.inputs, self.target.batch, self.seed)
+        return OnnxRunner(path, values, threads=self.target.threads, device=self.target.device)
+
+    def ratios(self, against: Path, files: Mapping[str, Path], seconds: float) -> dict[str, Ratio]:
+        """Return the paired ratio of each of ``files`` to ``against``, all timed in turns for ``seconds`` together."""
+        runners = {name: self.runner(path) for name, path in files.items()}
+        samples = measure_interleaved(
+            {"": self.runner(against), **runners}, seconds=seconds, seed=sum(self.seed) % 2**32
+        )
+        return {name: ratio(samples[""], samples[name]) for name in files}
+
+    def variants(self, generator: Generator, folder: Path, *, fast: bool = True) -> dict[str, Path]:
+        """Write ``model.onnx`` and ``model.int8.onnx`` of ``generator`` to ``folder``; return them by precision."""
+        files = {FP32: folder / "model.onnx", INT8: folder / "model.int8.onnx"}
+        export_onnx(generator, files[FP32], opset=self.opset, fast=fast)
+        rows = draw_inputs(generator.inputs, CALIBRATION_ROWS, self.calibration_seed)
+        quantize(files[FP32], files[INT8], inputs=rows, per_channel=False, target="onnxruntime")
+        return files
+
+    def time_untrained(self, generator: Generator, against: Path, seconds: float) -> Timing:
+        """Return the timing of the fastest variant of ``generator``: weights do not change it, so none need training."""
+        with tempfile.TemporaryDirectory(prefix="leangen-measure-") as folder:
+            return fastest(self.ratios(against, self.variants(generator, Path(folder)), seconds))
+
+
+def fastest(ratios: Mapping[str, Ratio], names: Sequence[str] | None = None) -> Timing:
+    """Return the fastest of ``ratios``, which are by precision; only of ``names``, where they are given."""
+    precision = min(names or ratios, key=lambda name: ratios[name].value)
+    return Timing(precision, ratios[precision])

@@ -1,0 +1,102 @@
+"""The stage that compresses the winner, while the baseline trains beside it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.inputs import InputSpec
+from compress.generator import Generator
+from compress.measure import FP32, INT8
+from compress.planner import Compressed, Planner, Recipe
+from compress.steps import StepResult
+from compress.task import Evaluation
+from nas.baseline import Baseline
+from nas.context import Context
+from nas.errors import NasError
+from nas.executors import Executor, result_of
+from nas.families.base import Phase
+from nas.folder import Record
+from nas.progress import Progress
+from nas.seeds import Stream
+from nas.worker import error_of, train_job
+
+FOLDER = "compressed"
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """The ``compress.task.Task`` of a run: scored on ``seen`` with latents of its own, recovered by distillation."""
+
+    context: Context
+    executor: Executor
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """What generators take."""
+        return self.context.family.inputs
+
+    def evaluate(self, files: Mapping[str, Path]) -> Mapping[str, Evaluation]:
+        """Score files on the same latents, with paired differences."""
+        return self.context.judge_of(Stream.STEPS).evaluate(files)
+
+    def recover(self, generator: Generator, folder: Path) -> Generator:
+        """Distil the generator in ``folder`` from the reference for ``compress.recover`` steps."""
+        steps = self.context.experiment.compress.recover
+        if steps == 0:
+            return generator
+        job = train_job(self.context, folder, (Phase("distill", steps),), until=steps, start=folder)
+        error = error_of(result_of(self.executor.submit(job)))
+        if error is not None:
+            raise NasError(f"recovery after pruning failed: {error}")
+        return Generator.load(folder)
+
+
+def compress_winner(context: Context, winner: Path, reference: Path, executor: Executor, progress: Progress) -> Record:
+    """Compress the generator in the folder ``winner`` and train the baseline; return the record of what was kept."""
+    record = context.folder.record(FOLDER)
+    if record is not None:
+        return record
+    config = context.experiment.compress
+    recipe = Recipe(config.prune_ratios if config.prune else (), config.quantize)
+    folder = context.folder.path / FOLDER
+    generator = Generator.load(winner)
+    done = list[StepResult]()
+    total = len(recipe.prune_ratios) + 2 * recipe.quantize + 1
+    progress.start("compress", total, "steps")
+
+    def on_step(step: StepResult) -> None:
+        done.append(step)
+        progress.update("compress", len(done), f"{step.name} {step.reason}")
+
+    baseline = Baseline(context, executor)
+    baseline.begin(_fastest_file(context, generator, winner))
+    planner = Planner(
+        RunTask(context, executor),
+        context.bench,
+        context.experiment.quality.budgets[0],
+        reference=reference,
+        folder=folder,
+        on_step=on_step,
+    )
+    kept = planner.run(generator, recipe)
+    kept.generator.save(folder / "kept")
+    baseline.finish(kept.file)
+    progress.finish("compress", f"{sum(step.kept for step in done)} of {len(done)} steps kept")
+    return context.folder.finish(FOLDER, _record(context, kept))
+
+
+def _fastest_file(context: Context, generator: Generator, folder: Path) -> Path:
+    files = context.bench.variants(generator, folder)
+    ratio = context.bench.ratios(files[FP32], {INT8: files[INT8]}, 1.0)[INT8]
+    return files[INT8] if ratio.value < 1 else files[FP32]
+
+
+def _record(context: Context, kept: Compressed) -> Record:
+    quantized = [edit for edit in kept.generator.edits if edit.kind == "quantize"]
+    return {
+        "id": kept.generator.id,
+        "file": context.folder.relative(kept.file),
+        "precision": kept.precision,
+        "per_channel": bool(quantized and quantized[0].settings["per_channel"]),
+        "steps": [step.to_json() for step in kept.steps],
+    }

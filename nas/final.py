@@ -1,0 +1,143 @@
+"""The final measurement: reference, baseline and result beside each other, workers at rest, on what nothing has seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.files import write_bytes
+from benchmarks.inputs import draw_inputs
+from benchmarks.memory import peak_mib
+from benchmarks.paired import measure_interleaved
+from benchmarks.records import Sample
+from benchmarks.runtimes.base import Runner
+from benchmarks.runtimes.onnx import generate, optimised_operators
+from benchmarks.runtimes.torch import TorchRunner
+from benchmarks.statistics import ratio, summarize
+from compress.generator import Generator
+from nas.context import Context
+from nas.folder import Record
+from nas.pictures import grid_png
+from nas.seeds import Stream
+
+BATCHES = (1, 32)
+MEASURE_S = 8.0  # a batch
+GRID_PICTURES = 64
+EAGER = "torch eager"
+ONNX = "onnxruntime"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A file, or a module in torch eager, of the final table."""
+
+    who: str
+    precision: str
+    path: Path | None
+
+    @property
+    def key(self) -> str:
+        """Name it by who, runtime and precision."""
+        return f"{self.who} {self.precision} {ONNX if self.path else EAGER}"
+
+
+def contestants(context: Context, reference: Record, baseline: Record, exported: Record) -> list[Contestant]:
+    """Return everybody in the final table: every variant of each file, and the reference in torch eager."""
+    root = context.folder.path
+    found = []
+    for who, record in (("reference", reference), ("baseline", baseline), ("final", exported)):
+        found += [Contestant(who, precision, root / path) for precision, path in record["files"].items()]
+    return [*found, Contestant("reference", "fp32", None)]
+
+
+def measure_latency(context: Context, everybody: list[Contestant], shipped: str) -> Record:
+    """Return the latency table, and speed-ups by batch.
+
+    Args:
+        context: The run.
+        everybody: Who is timed; all in turns, in this process.
+        shipped: Precision of the file that ships; the reference is taken by its fastest file at each batch.
+    """
+    target = context.experiment.target
+    rows, speedup, speedup_vs_eager = list[Record](), dict[str, Any](), dict[str, Any]()
+    for batch in sorted({*BATCHES, target.batch}):
+        runners = {one.key: _runner(context, one, batch) for one in everybody}
+        samples = measure_interleaved(runners, seconds=MEASURE_S, seed=context.experiment.seed)
+        before = samples[f"reference {_best(samples, 'reference')} {ONNX}"]
+        rows += [_row(context, one, batch, samples[one.key], before) for one in everybody]
+        after = samples[f"final {shipped} {ONNX}"]
+        speedup[str(batch)] = _speedup(before, after)
+        speedup_vs_eager[str(batch)] = _speedup(samples[f"reference fp32 {EAGER}"], after)
+    return {"rows": rows, "speedup": speedup, "speedup_vs_eager": speedup_vs_eager}
+
+
+def _runner(context: Context, one: Contestant, batch: int) -> Runner:
+    if one.path is not None:
+        return context.bench.at_batch(batch).runner(one.path)
+    module = Generator.load(context.folder.path / "reference").module
+    values = draw_inputs(context.family.inputs, batch, context.bench.seed)
+    return TorchRunner(module, values, threads=context.experiment.target.threads)
+
+
+def _best(samples: Mapping[str, Sample], who: str) -> str:
+    """Return the precision of the fastest file of ``who`` at this batch."""
+    times = {
+        key.split()[1]: summarize(sample).median.value
+        for key, sample in samples.items()
+        if key.startswith(f"{who} ") and key.endswith(ONNX)
+    }
+    return min(times, key=lambda precision: times[precision])
+
+
+def _speedup(before: Sample, after: Sample) -> Record:
+    estimate = ratio(before, after).speedup
+    return {"value": estimate.value, "ci95": list(estimate.ci95)}
+
+
+def _row(context: Context, one: Contestant, batch: int, sample: Sample, before: Sample) -> Record:
+    latency = summarize(sample).to_milliseconds()
+    compared = ratio(before, sample)
+    threads = context.experiment.target.threads
+    return {
+        "who": one.who,
+        "artifact": context.folder.relative(one.path) if one.path else None,
+        "precision": one.precision,
+        "runtime": ONNX if one.path else EAGER,
+        "batch": batch,
+        "threads": threads,
+        "median_ms": latency["median"],
+        "ci95_ms": latency["ci95"],
+        "p95_ms": latency["p95"],
+        "peak_mib": peak_mib(one.path, batch, threads) if one.path else None,
+        "ratio": {"value": compared.value, "ci95": list(compared.ci95)},
+    }
+
+
+def judge_held_out(context: Context, files: Mapping[str, Path]) -> Record:
+    """Score ``files`` (reference, baseline, final) once on pictures and latents that nothing used before."""
+    judge = context.judge(Stream.HELD_OUT, held_out=True)
+    found = judge.evaluate(files)
+    return {
+        "scores": {name: one.score.to_json() for name, one in found.items()},
+        "differences": {
+            name: {other: difference.to_json() for other, difference in one.differences.items()}
+            for name, one in found.items()
+        },
+        "floor": judge.floor(context.images.cpu().numpy()).to_json(),
+        "blank": judge.blank().to_json(),
+    }
+
+
+def write_grids(context: Context, files: Mapping[str, Path], folder: Path) -> None:
+    """Write one grid of pictures a file, all of the same latents, to ``folder/<name>.png``."""
+    rows = context.inputs(Stream.GRID, GRID_PICTURES)
+    for name, path in files.items():
+        write_bytes(folder / f"{name}.png", grid_png(generate(path, rows)))
+
+
+def operators_of(context: Context, files: Mapping[str, Path]) -> Record:
+    """Return by file what onnxruntime really runs: operator and data type, with how many."""
+    return {
+        context.folder.relative(path): {" ".join(key): count for key, count in optimised_operators(path).items()}
+        for path in files.values()
+    }

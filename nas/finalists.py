@@ -1,0 +1,157 @@
+"""Finalists: the fastest promising members of the front, trained to the end; the winner is the fastest inside budget."""
+
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.export import export_onnx
+from compress.generator import Generator
+from compress.quality import Budget, Difference, Score
+from nas.context import Context
+from nas.executors import Executor, Result, result_of
+from nas.families.base import Phase, Schedule, total_steps
+from nas.folder import Record
+from nas.progress import Progress
+from nas.rungs import Standing, front, predict
+from nas.seeds import Stream
+from nas.study import COMPLETE, Candidate
+from nas.worker import error_of, read_progress, train_job
+
+FOLDER = "finalists"
+
+
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    """A candidate that is to be trained to the end, and what a short training says about the long one."""
+
+    candidate: Candidate
+    predicted: float
+    promising: bool
+
+
+def final_schedule(context: Context) -> Schedule:
+    """Return how finalists, and the baseline, are trained: distilled, then fine-tuned adversarially."""
+    search = context.experiment.search
+    phases = (Phase("distill", search.final_distill), Phase("finetune", search.final_adversarial))
+    return tuple(phase for phase in phases if phase.steps)
+
+
+def choose(candidates: Sequence[Candidate], *, teacher: Score, budget: Budget, steps: int, count: int) -> list[Finalist]:
+    """Return up to ``count`` finalists, fastest first: promising members of the front, then the best of the rest.
+
+    Args:
+        candidates: All of the search.
+        teacher: Score of the reference, on the latents of the rungs.
+        budget: Promising is what is predicted to end inside of it.
+        steps: Of distillation to the end.
+        count: How many.
+    """
+    complete = {one.id: one for one in candidates if one.outcome == COMPLETE}
+    standings = [standing for one in complete.values() if (standing := one.standing(-1)) is not None]
+    found = [_assess(complete[standing.id], teacher, budget, steps) for standing in front(standings)]
+    promising = sorted((one for one in found if one.promising), key=lambda one: _ratio(one.candidate))
+    others = sorted((one for one in found if not one.promising), key=lambda one: one.predicted)
+    return sorted((promising + others)[:count], key=lambda one: _ratio(one.candidate))
+
+
+def _assess(candidate: Candidate, teacher: Score, budget: Budget, steps: int) -> Finalist:
+    curve = [(rung["steps"], rung["quality"]["value"]) for rung in candidate.rungs]
+    predicted = predict(curve, teacher.value, steps)
+    return Finalist(candidate, predicted, predicted <= budget.allowed(teacher.value))
+
+
+def _ratio(candidate: Candidate) -> float:
+    assert candidate.ratio is not None
+    return float(candidate.ratio["value"])
+
+
+def train_finalists(
+    context: Context, finalists: Sequence[Finalist], reference: Path, executor: Executor, progress: Progress
+) -> Record:
+    """Train ``finalists`` and return the record: each with its score and paired difference, and the winner.
+
+    They are trained fastest first. Once one is inside the budget, slower ones that have not begun cannot win any more
+    and are left as they are.
+    """
+    record = context.folder.record(FOLDER)
+    if record is not None:
+        return record
+    schedule = final_schedule(context)
+    waiting, results = list(finalists), list[Record]()
+    running: dict[Future[Result], Finalist] = {}
+    progress.start("finalists", len(finalists) * total_steps(schedule), "steps")
+    while waiting or running:
+        if any(row["inside"] for row in results):
+            results += [_row(one, note="not trained: a faster finalist is inside the budget") for one in waiting]
+            waiting = []
+        while waiting and len(running) < executor.workers:
+            one = waiting.pop(0)
+            origin = Generator.from_genotype(
+                context.space.name, one.candidate.genotype, context.family.inputs, context.image
+            ).origin
+            job = train_job(
+                context, _path(context, one), schedule, until=total_steps(schedule), origin=origin, stream=Stream.CHOICE
+            )
+            running[executor.submit(job)] = one
+        done, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+        results += [_finish(context, running.pop(future), future, reference) for future in done]
+        steps = sum(read_progress(_path(context, one)) for one in running.values())
+        progress.update("finalists", steps + len(results) * total_steps(schedule))
+    winner = pick(results)
+    progress.finish("finalists", f"winner {winner['id'][:6]}" if winner else "none could be trained")
+    return context.folder.finish(FOLDER, {"finalists": results, "winner": winner["id"] if winner else None})
+
+
+def pick(rows: Sequence[Record]) -> Record | None:
+    """Return the fastest row inside the budget; without one, the row of the best quality; ``None`` if none has any."""
+    inside = [row for row in rows if row["inside"]]
+    if inside:
+        return min(inside, key=lambda row: row["ratio"]["value"])
+    scored = [row for row in rows if row["quality"] is not None]
+    return min(scored, key=lambda row: row["quality"]["value"], default=None)
+
+
+def _path(context: Context, finalist: Finalist) -> Path:
+    return context.folder.path / FOLDER / finalist.candidate.id
+
+
+def _finish(context: Context, finalist: Finalist, future: Future[Result], reference: Path) -> Record:
+    result = result_of(future)
+    error = error_of(result)
+    if error is not None:
+        return _row(finalist, note=f"failed: {error}")
+    path = _path(context, finalist)
+    export_onnx(Generator.load(path), path / "model.onnx", opset=context.experiment.export.opset)
+    files = {"reference": reference, "finalist": path / "model.onnx"}
+    evaluations = context.judge_of(Stream.CHOICE).evaluate(files)
+    found, before = evaluations["finalist"], evaluations["reference"].score
+    difference = found.differences["reference"]
+    inside = context.experiment.quality.budgets[0].inside(found.score, before, difference)
+    return _row(finalist, inside=inside, score=found.score, difference=difference, seconds=result["seconds"])
+
+
+def _row(
+    finalist: Finalist,
+    *,
+    inside: bool | None = None,
+    score: Score | None = None,
+    difference: Difference | None = None,
+    seconds: float = 0.0,
+    note: str = "",
+) -> Record:
+    candidate = finalist.candidate
+    row: dict[str, Any] = {
+        "id": candidate.id,
+        "genotype": candidate.genotype,
+        "ratio": candidate.ratio,
+        "predicted": finalist.predicted,
+        "promising": finalist.promising,
+        "inside": inside,
+        "quality": score.to_json() if score else None,
+        "difference": difference.to_json() if difference else None,
+        "seconds": seconds,
+        "note": note,
+    }
+    return row

@@ -1,0 +1,148 @@
+"""The reference: the family's stock generator, trained here; teacher, and the "before" of every comparison."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.files import read_json, write_json
+from benchmarks.inputs import draw_inputs
+from benchmarks.paired import measure_interleaved
+from benchmarks.runtimes.onnx import generate
+from benchmarks.statistics import summarize
+from compress.generator import Generator
+from compress.measure import FP32, INT8
+from compress.running import run_module
+from nas.bank import BANK_FILE, bank_size, write_bank
+from nas.context import Context
+from nas.families.base import Phase, Trainer
+from nas.folder import Record
+from nas.progress import Progress
+from nas.seeds import Stream
+from nas.worker import Saver
+
+FOLDER = "reference"
+_PLATEAU_SHARE = 0.05  # of its score: a last quarter that gains less than this, or less than its error, is flat
+_MEASURE_S = 3.0
+_BANK_PART = 4096  # pictures drawn between two words of progress
+
+
+def train_reference(context: Context, progress: Progress) -> Record:
+    """Train the reference or go on training it; leave generator, discriminator, files and bank; return its record."""
+    record = context.folder.record(FOLDER)
+    if record is not None:
+        return record
+    config, seed = context.experiment.reference, context.experiment.seed
+    folder = context.folder.path / FOLDER
+    folder.mkdir(exist_ok=True)
+    generator = context.family.reference(seed)
+    schedule = (Phase("adversarial", config.steps),)
+    trainer = context.family.trainer(generator.module, schedule, images=context.images, teacher=None, seed=seed)
+    curve = _train(context, trainer, progress)
+    trained = replace(generator, module=trainer.average)
+    trained.save(folder)
+    trainer.keep(folder)
+    measured = _measure_files(context, trained)
+    _write_bank(context, context.folder.path / measured["files"][FP32], progress)
+    record = {
+        "id": generator.id,
+        "steps": config.steps,
+        "curve": curve,
+        "quality_seen": _seen_score(context, measured),
+        **judge_plateau(curve),
+        **measured,
+    }
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return context.folder.finish(FOLDER, record)
+
+
+def _train(context: Context, trainer: Trainer, progress: Progress) -> list[Record]:
+    """Train to the last step, scoring on the way; return the curve, with the points of earlier processes."""
+    config, folder = context.experiment.reference, context.folder.path / FOLDER
+    checkpoint, curve_file = folder / "checkpoint.safetensors", folder / "curve.json"
+    if checkpoint.is_file():
+        trainer.load(checkpoint)
+    curve = [point for point in (read_json(curve_file) if curve_file.is_file() else []) if point["step"] <= trainer.step]
+    save = Saver(trainer.save, checkpoint)
+    progress.start("reference", config.steps, "steps")
+
+    def on_step(step: int) -> None:
+        save(step)
+        if step % 10 == 0:
+            progress.update("reference", step, f"FID {curve[-1]['value']:.1f}" if curve else "")
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(context.experiment.search.workers)
+    try:
+        for point in range(1, config.evaluations + 1):
+            until = round(config.steps * point / config.evaluations)
+            if until <= trainer.step and curve:
+                continue
+            trainer.run(until, on_step)
+            curve.append(_score(context, trainer, until))
+            trainer.save(checkpoint)
+            write_json(curve_file, curve)
+    finally:
+        torch.set_num_threads(threads)
+    progress.finish("reference", f"FID {curve[-1]['value']:.2f}")
+    return curve
+
+
+def _score(context: Context, trainer: Trainer, step: int) -> Record:
+    score, complaint = context.judge_of(Stream.CURVE).score(
+        lambda inputs: run_module(trainer.average, inputs, batch=250)
+    )
+    return {"step": step, "value": score.value, "standard_error": score.standard_error, "complaint": complaint}
+
+
+def _seen_score(context: Context, measured: Record) -> Record:
+    """Return the score on the latents of the rungs, which candidates are compared with."""
+    file = context.folder.path / measured["files"][FP32]
+    return context.judge_of(Stream.RUNG).evaluate({"reference": file})["reference"].score.to_json()
+
+
+def judge_plateau(curve: list[Record]) -> dict[str, Any]:
+    """Return ``plateau`` and the gain over the last quarter of training.
+
+    Flat means that the last quarter gained less than 5 % of the score, or less than twice the error of the difference.
+    """
+    last = curve[-1]
+    before = [point for point in curve if point["step"] <= 0.75 * last["step"] + 0.5]
+    if not before:
+        return {"plateau": False, "gain_last_quarter": None}
+    gain = before[-1]["value"] - last["value"]
+    error = math.hypot(before[-1]["standard_error"], last["standard_error"])
+    return {"plateau": bool(gain < max(_PLATEAU_SHARE * last["value"], 2 * error)), "gain_last_quarter": gain}
+
+
+def _write_bank(context: Context, file: Path, progress: Progress) -> None:
+    """Draw the bank with the exported file: onnxruntime is faster at that than torch, and draws the same."""
+    image, path = context.image, context.folder.path / FOLDER / BANK_FILE
+    count = bank_size((image.channels, image.height, image.width))
+    inputs = draw_inputs(context.family.inputs, count, (context.experiment.seed, Stream.BANK))
+    progress.start("bank", count, "pictures")
+    parts = []
+    for start in range(0, count, _BANK_PART):
+        rows = {name: values[start : start + _BANK_PART] for name, values in inputs.items()}
+        parts.append(generate(file, rows, batch=64, threads=context.experiment.search.workers).astype(np.float16))
+        progress.update("bank", min(start + _BANK_PART, count))
+    write_bank(path, np.concatenate(parts))
+    progress.finish("bank")
+
+
+def _measure_files(context: Context, generator: Generator) -> dict[str, Any]:
+    """Export every variant and return which is the reference's fastest own file, and its median with workers at rest."""
+    bench, folder = context.bench, context.folder.path / FOLDER
+    files = bench.variants(generator, folder)
+    samples = measure_interleaved({name: bench.runner(path) for name, path in files.items()}, seconds=_MEASURE_S)
+    medians = {name: 1e3 * summarize(sample).median.value for name, sample in samples.items()}
+    fastest = min(medians, key=lambda name: medians[name])
+    return {
+        "files": {FP32: context.folder.relative(files[FP32]), INT8: context.folder.relative(files[INT8])},
+        "fastest": fastest,
+        "median_ms": medians[fastest],
+    }
+

@@ -1,0 +1,204 @@
+"""The stages of a run, in order, each resumed where it stopped; and the plan of what they will cost."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.files import write_json
+from compress.quality import Score
+from nas.baseline import FOLDER as BASELINE
+from nas.compressing import compress_winner
+from nas.context import Context
+from nas.executors import LocalExecutor
+from nas.experiment import Experiment
+from nas.exporting import export_winner
+from nas.final import contestants, judge_held_out, measure_latency, operators_of, write_grids
+from nas.finalists import choose, train_finalists
+from nas.folder import FolderError, Record, RunFolder
+from nas.progress import Progress, Silent
+from nas.reference import train_reference
+from nas.reporting import write_report
+from nas.seeds import Stream
+from nas.study import OUTCOMES, Limits, Search
+from nas.summarize import summarize_run
+
+STAGES = ("data", "reference", "search", "finalists", "compress", "export", "report")
+
+
+def run(
+    experiment: Experiment,
+    out: Path | None = None,
+    *,
+    stages: Sequence[str] | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Do ``stages`` of ``experiment`` in the run folder ``out`` and return the summary, which is also written there.
+
+    Stages that are finished are not done again; one that was cut goes on where it stopped. The report is always made.
+
+    Args:
+        experiment: What to do.
+        out: The run folder; ``runs/NAME`` by default.
+        stages: Some of ``STAGES``; all by default. A stage whose predecessor is missing says which command makes it.
+        fresh: Rename an older folder out of the way first.
+        progress: Hears of everything that takes longer than a moment.
+
+    Raises:
+        NasError, CompressError, SearchSpaceError, BenchmarkError: what was asked for cannot be done; says what to do.
+    """
+    unknown = set(stages or ()) - set(STAGES)
+    if unknown:
+        raise FolderError(f"stages are {', '.join(STAGES)}; found {', '.join(sorted(unknown))}")
+    folder = RunFolder.create((out or Path("runs") / experiment.name).absolute(), experiment, fresh=fresh)
+    with folder.locked():
+        return _Run(experiment, folder, progress or Silent()).do(stages or STAGES)
+
+
+class _Run:
+    """One process's pass over the stages."""
+
+    def __init__(self, experiment: Experiment, folder: RunFolder, progress: Progress) -> None:
+        self._experiment, self._folder, self._progress = experiment, folder, progress
+        with folder.timed("data"):
+            self._context = Context.build(experiment, folder, progress)
+
+    def do(self, stages: Sequence[str]) -> dict[str, Any]:
+        torch.set_num_threads(1)
+        steps = {
+            "reference": self._reference,
+            "search": self._search,
+            "finalists": self._finalists,
+            "compress": self._compress,
+            "export": self._export,
+        }
+        for stage, step in steps.items():
+            if stage not in stages:
+                continue
+            with self._folder.timed(stage):
+                step()
+            summary = self._summarize()
+            if summary["verdict"] is not None and not summary["verdict"]["met"]:
+                break
+        return self._report()
+
+    def _executor(self) -> LocalExecutor:
+        return LocalExecutor(self._experiment.search.workers)
+
+    def _reference(self) -> None:
+        train_reference(self._context, self._progress)
+
+    @property
+    def _reference_record(self) -> Record:
+        return self._folder.need("reference", "leangen search")
+
+    @property
+    def _reference_file(self) -> Path:
+        """The float file: what quality is compared with."""
+        return self._folder.path / self._reference_record["files"]["fp32"]
+
+    @property
+    def _fastest_reference(self) -> Path:
+        record = self._reference_record
+        return self._folder.path / record["files"][record["fastest"]]
+
+    def _search(self) -> None:
+        if self._folder.record("candidates") is not None:
+            return
+        with self._executor() as executor:
+            search = Search(self._context, self._limits(), executor, self._progress)
+            search.run()
+            rows = [vars(one) for one in search.candidates.values()]
+            counts = {outcome: search.count(outcome) for outcome in OUTCOMES}
+        self._folder.finish("candidates", {"rows": rows, "counts": counts})
+
+    def _limits(self) -> Limits:
+        target = self._experiment.target
+        ratios = [1 / target.min_speedup] if target.min_speedup else []
+        if target.max_latency_ms:
+            ratios.append(target.max_latency_ms / self._reference_record["median_ms"])
+        blank = self._context.judge_of(Stream.RUNG).blank().value
+        return Limits(self._fastest_reference, min(ratios, default=math.inf), blank)
+
+    def _finalists(self) -> None:
+        if self._folder.record("finalists") is not None:
+            return
+        self._folder.need("candidates", "leangen search")
+        search = self._experiment.search
+        teacher = self._context.judge_of(Stream.RUNG).evaluate({"reference": self._reference_file})["reference"].score
+        with self._executor() as executor:
+            finalists = choose(
+                Search.read(self._context),
+                teacher=teacher,
+                budget=self._experiment.quality.budgets[0],
+                steps=search.final_distill,
+                count=search.finalists,
+            )
+            train_finalists(self._context, finalists, self._reference_file, executor, self._progress)
+
+    def _compress(self) -> None:
+        winner = self._folder.need("finalists", "leangen search")["winner"]
+        with self._executor() as executor:
+            path = self._folder.path / "finalists" / winner
+            compress_winner(self._context, path, self._reference_file, executor, self._progress)
+
+    def _export(self) -> None:
+        if self._folder.record("export") is not None:
+            return
+        compressed = self._folder.need("compressed", "leangen compress")
+        baseline = self._folder.need(BASELINE, "leangen compress")
+        exported = export_winner(self._context, compressed, self._seen_scores(compressed), self._progress)
+        self._progress.start("measure", 3, "parts")
+        everybody = contestants(self._context, self._reference_record, baseline, exported)
+        latency = measure_latency(self._context, everybody, exported["precision"])
+        self._progress.update("measure", 1)
+        root = self._folder.path
+        files = {
+            "reference": self._fastest_reference,
+            "baseline": root / baseline["files"][baseline["fastest"]],
+            "final": root / exported["shipped"],
+        }
+        quality = judge_held_out(self._context, files)
+        self._progress.update("measure", 2)
+        write_grids(self._context, files, root / "report")
+        write_json(root / "export" / "latency.json", latency)
+        record = {
+            **exported,
+            "latency": latency,
+            "quality": quality,
+            "operators": operators_of(self._context, files),
+            "reference_file": self._folder.relative(self._fastest_reference),
+        }
+        self._folder.finish("export", record)
+        self._progress.finish("measure")
+
+    def _seen_scores(self, compressed: Record) -> Record:
+        """Return the scores that files carry in their metadata: those on ``seen``; ``held_out`` comes after export."""
+        file = self._folder.path / compressed["file"]
+        score: Score = self._context.judge_of(Stream.STEPS).evaluate({"final": file})["final"].score
+        return {"seen": score.to_json()}
+
+    def _summarize(self) -> dict[str, Any]:
+        command = f"leangen run {self._folder.experiment_file}"
+        summary = summarize_run(self._experiment, self._folder, command, self._context.space.count())
+        write_json(self._folder.path / "summary.json", summary)
+        return summary
+
+    def _report(self) -> dict[str, Any]:
+        summary = self._summarize()
+        write_report(self._folder.path)
+        return summary
+
+
+def plan(experiment: Experiment) -> list[dict[str, Any]]:
+    """Return what ``run`` will do: rows of stage, what, minutes (on this machine), disk_mb and memory_mb.
+
+    Minutes are an estimate from one measured training step of this machine; search minutes are the limit given.
+    """
+    from nas.planning import estimate
+
+    return estimate(experiment)
+

@@ -1,0 +1,269 @@
+"""The summary: what a run found, gathered from the records in its folder into one JSON object (docs/summary.md)."""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from benchmarks.cost import count_cost
+from benchmarks.files import read_json
+from compress.quality import Difference, Score
+from nas.experiment import Experiment
+from nas.folder import Record, RunFolder
+from nas.study import OUTCOMES
+
+EXPORT_STAGES = ("reference", "search", "finalists", "compress", "export")
+
+
+def summarize_run(experiment: Experiment, folder: RunFolder, command: str, space_size: int) -> Record:
+    """Return the summary of the run in ``folder`` as it stands; what was not reached is null."""
+    records = {name: folder.record(name) for name in ("reference", "candidates", "finalists", "compressed", "baseline")}
+    final = folder.record("export")
+    budget, target = experiment.quality.budgets[0], experiment.target
+    reference = records["reference"]
+    held_out = (final or {}).get("quality") or {}
+    return {
+        "schema": 1,
+        "command": command,
+        "name": experiment.name,
+        "family": experiment.family.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "budget": budget.text,
+        "target": target.model_dump(mode="json"),
+        "machine": read_json(folder.path / "machine.json"),
+        "verdict": _verdict(experiment, records, final),
+        "seconds": _seconds(folder),
+        "reference": _model(folder, "reference", reference, final) if reference else None,
+        "baseline": _model(folder, "baseline", records["baseline"], final) if records["baseline"] and final else None,
+        "final": _final(folder, final) if final else None,
+        "speedup": final["latency"]["speedup"] if final else None,
+        "speedup_vs_eager": final["latency"]["speedup_vs_eager"] if final else None,
+        "steps": _steps(records["compressed"]),
+        "search": _counts(records["candidates"], space_size),
+        "tensorrt": final["tensorrt"] if final else None,
+        "floor": held_out.get("floor"),
+        "blank": held_out.get("blank"),
+        "reference_seen": reference["quality_seen"] if reference else None,
+        "curve": _curve(reference) if reference else None,
+        "candidates": _candidates(records["candidates"], records["finalists"]),
+        "finalists": _finalists(records["finalists"]),
+        "latency": _latency_rows(final) if final else None,
+        "operators": final["operators"] if final else None,
+        "parity": final["parity"] if final else None,
+        "commands": _commands(folder, final, command),
+        "notes": _notes(experiment, records, final),
+    }
+
+
+def _seconds(folder: RunFolder) -> dict[str, float]:
+    seconds = folder.seconds
+    known = {name: seconds[name] for name in EXPORT_STAGES if name in seconds}
+    return {**known, "total": round(sum(seconds.values()), 2)}
+
+
+def _verdict(experiment: Experiment, records: Mapping[str, Record | None], final: Record | None) -> Record | None:
+    """Return the answer: null while stages are missing, "no" early where nothing feasible was found."""
+    candidates, finalists = records["candidates"], records["finalists"]
+    if candidates is not None and not any(row["outcome"] == "complete" for row in candidates["rows"]):
+        infeasible = any(row["outcome"] == "infeasible" for row in candidates["rows"])
+        return {"met": False, "missed": _limit_keys(experiment) if infeasible else ["search.trials"]}
+    if finalists is not None and finalists["winner"] is None:
+        return {"met": False, "missed": ["search.finalists"]}
+    if final is None:
+        return None
+    missed = [key for key, met in _checks(experiment, final).items() if not met]
+    return {"met": not missed, "missed": missed}
+
+
+def _limit_keys(experiment: Experiment) -> list[str]:
+    limits = {"min_speedup": experiment.target.min_speedup, "max_latency_ms": experiment.target.max_latency_ms}
+    return [f"target.{name}" for name, value in limits.items() if value is not None]
+
+
+def _checks(experiment: Experiment, final: Record) -> dict[str, bool]:
+    """Return whether each limit is met, on ``held_out`` and in the final measurement."""
+    target, quality = experiment.target, final["quality"]
+    scores = {name: Score.from_json(score) for name, score in quality["scores"].items()}
+    difference = Difference.from_json(quality["differences"]["final"]["reference"])
+    budget = experiment.quality.budgets[0]
+    checks = {"quality.budget": budget.inside(scores["final"], scores["reference"], difference)}
+    batch = str(target.batch)
+    if target.min_speedup is not None:
+        checks["target.min_speedup"] = final["latency"]["speedup"][batch]["value"] >= target.min_speedup
+    if target.max_latency_ms is not None:
+        checks["target.max_latency_ms"] = _shipped_latency(final)[batch]["median"] <= target.max_latency_ms
+    return checks
+
+
+def _rows_of(final: Record, who: str) -> dict[str, Record]:
+    """Return by batch the row of the fastest file of ``who``; for the result, of the file that ships."""
+    best: dict[str, Record] = {}
+    for row in final["latency"]["rows"]:
+        shipped = who != "final" or row["artifact"] == final["shipped"]
+        if row["who"] == who and row["artifact"] and shipped:
+            batch = str(row["batch"])
+            if batch not in best or row["median_ms"] < best[batch]["median_ms"]:
+                best[batch] = row
+    return best
+
+
+def _latencies(rows: Mapping[str, Record]) -> Record:
+    return {
+        batch: {
+            "median": row["median_ms"],
+            "ci95": row["ci95_ms"],
+            "p95": row["p95_ms"],
+            "precision": row["precision"],
+        }
+        for batch, row in rows.items()
+    }
+
+
+def _shipped_latency(final: Record) -> Record:
+    return _latencies(_rows_of(final, "final"))
+
+
+def _model(folder: RunFolder, who: str, record: Record, final: Record | None) -> Record:
+    fastest = folder.path / record["files"][record["fastest"]]
+    cost = count_cost(folder.path / record["files"]["fp32"])
+    model: Record = {
+        "id": record["id"],
+        "params": cost.params,
+        "macs": cost.macs,
+        "bytes": fastest.stat().st_size,
+        "quality": final["quality"]["scores"][who] if final else None,
+        "latency_ms": _latencies(_rows_of(final, who)) if final else None,
+    }
+    if who == "reference":
+        return model | {"plateau": record["plateau"], "plateau_gain": record["gain_last_quarter"]}
+    return model | {"artifact": record["files"][record["fastest"]]}
+
+
+def _final(folder: RunFolder, final: Record) -> Record:
+    cost = count_cost(folder.path / final["files"]["fp32"])
+    differences = final["quality"]["differences"]["final"]
+    return {
+        "id": final["id"],
+        "params": cost.params,
+        "macs": cost.macs,
+        "bytes": (folder.path / final["shipped"]).stat().st_size,
+        "quality": final["quality"]["scores"]["final"],
+        "latency_ms": _shipped_latency(final),
+        "artifact": final["shipped"],
+        "quality_difference": differences["reference"],
+        "baseline_difference": differences.get("baseline"),
+    }
+
+
+def _steps(compressed: Record | None) -> list[Record] | None:
+    if compressed is None:
+        return None
+    return [step | {"ratio": _ratio(step["ratio"])} for step in compressed["steps"]]
+
+
+def _ratio(ratio: Record | None) -> Record | None:
+    return {key: value for key, value in ratio.items() if key != "pairs"} if ratio else None
+
+
+def _counts(candidates: Record | None, space_size: int) -> Record | None:
+    if candidates is None:
+        return None
+    counts = {outcome: candidates["counts"].get(outcome, 0) for outcome in OUTCOMES}
+    return {"trials": sum(counts.values()), **counts, "space_size": space_size}
+
+
+def _curve(reference: Record) -> list[Record]:
+    return [{key: point[key] for key in ("step", "value", "standard_error")} for point in reference["curve"]]
+
+
+def _candidates(candidates: Record | None, finalists: Record | None) -> list[Record] | None:
+    if candidates is None:
+        return None
+    chosen = {row["id"]: row for row in (finalists or {}).get("finalists", ())}
+    rows = []
+    for one in candidates["rows"]:
+        last = one["rungs"][-1]["quality"] if one["rungs"] else None
+        rows.append(
+            {
+                "id": one["id"],
+                "genotype": one["genotype"],
+                "outcome": one["outcome"],
+                "ratio": one["ratio"],
+                "quality": last if last and last["value"] is not None else None,
+                "rung": len(one["rungs"]) or None,
+                "seconds": one["seconds"],
+                "finalist": one["id"] in chosen,
+                "promising": bool(chosen.get(one["id"], {}).get("promising")),
+                "error": one["error"],
+            }
+        )
+    return rows
+
+
+def _finalists(finalists: Record | None) -> list[Record] | None:
+    if finalists is None:
+        return None
+    keys = ("id", "genotype", "inside", "quality", "difference", "ratio", "note")
+    return [
+        {key: row[key] for key in keys} | {"winner": row["id"] == finalists["winner"]} for row in finalists["finalists"]
+    ]
+
+
+def _latency_rows(final: Record) -> list[Record]:
+    rows: list[Record] = final["latency"]["rows"]
+    return rows
+
+
+def _commands(folder: RunFolder, final: Record | None, command: str) -> list[Record]:
+    rows = [{"what": "the whole run", "command": command}]
+    if final is None:
+        return rows
+    root = folder.path
+    before, after = root / final["reference_file"], root / final["shipped"]
+    rows.append({"what": "the speed-up at batch 1", "command": f"leangen bench compare {before} {after}"})
+    rows.append({"what": "the speed-up at batch 32", "command": f"leangen bench compare {before} {after} --batch 32"})
+    rows.append({"what": "pictures", "command": f"leangen sample {after} --n 64 --seed 0 --out grid.png"})
+    rows.append({"what": "this page", "command": f"leangen report {root}"})
+    return rows
+
+
+def _notes(experiment: Experiment, records: Mapping[str, Record | None], final: Record | None) -> list[str]:
+    notes = []
+    candidates = records["candidates"]
+    if candidates is not None:
+        notes += _search_notes(experiment, candidates)
+    finalists = records["finalists"]
+    if finalists is not None and finalists["winner"] and not any(row["inside"] for row in finalists["finalists"]):
+        notes.append("No finalist was inside the budget on `seen`: the one of the best quality was exported.")
+    if final is not None:
+        notes += _final_notes(records["baseline"], final)
+    return notes
+
+
+def _search_notes(experiment: Experiment, candidates: Record) -> list[str]:
+    notes = []
+    ratios = [row["ratio"]["value"] for row in candidates["rows"] if row["ratio"]]
+    complete = sum(row["outcome"] == "complete" for row in candidates["rows"])
+    if not complete and ratios:
+        notes.append(
+            f"No candidate met the latency limit: the fastest of {len(ratios)} measured was {1 / min(ratios):.1f}x as fast "
+            f"as the reference. Relax {' or '.join(_limit_keys(experiment)) or 'the limit'}, raise search.trials, or open "
+            "the space towards smaller widths."
+        )
+    failed = [row for row in candidates["rows"] if row["outcome"] == "failed"]
+    if failed:
+        notes.append(f"{len(failed)} candidates failed; the first: {failed[0]['error']}")
+    return notes
+
+
+def _final_notes(baseline: Record | None, final: Record) -> list[str]:
+    notes = []
+    if baseline is not None:
+        ratio = baseline["ratio_to_shipped"]["value"]
+        if not 0.97 <= ratio <= 1.13:
+            notes.append(f"The baseline takes {ratio:.2f} of the shipped file's time; widths allow no closer match.")
+        difference = final["quality"]["differences"]["final"].get("baseline")
+        if difference is not None and not math.isnan(difference["value"]) and difference["ci95"][1] >= 0:
+            notes.append("The result is not better than the narrowed baseline by more than the interval.")
+    return notes
+

@@ -1,0 +1,138 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compress.errors import CompressError
+from compress.generator import Edit, Generator
+from compress.prune import assert_pruned_is_masked, best_channels, kept_count, prune, rank_channels
+from search_spaces.channels import ChannelGroup, Slice, keep_channels
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio", "multiple", "kept"),
+    [
+        (64, 0.5, 8, 32),
+        (48, 0.25, 8, 40),  # 36 lies halfway between 32 and 40: halves go up
+        (48, 0.3, 8, 32),
+        (16, 0.9, 8, 8),  # at least one multiple
+        (8, 0.9, 8, 8),
+        (5, 0.5, 8, 5),  # or all, if there are no more
+        (10, 0.5, 1, 5),
+        (12, 0.01, 8, 8),  # the nearest multiple, however little was asked for
+    ],
+)
+def test_kept_count(size, ratio, multiple, kept):
+    assert kept_count(size, ratio, multiple) == kept
+
+
+@pytest.mark.parametrize(("ratio", "multiple"), [(0, 8), (1, 8), (-0.1, 8), (float("nan"), 8), (0.5, 0)])
+def test_kept_count_refuses(ratio, multiple):
+    with pytest.raises(CompressError):
+        kept_count(16, ratio, multiple)
+
+
+def test_best_channels_are_stable_and_sorted():
+    assert best_channels(np.array([1.0, 3.0, 3.0, 2.0]), 2) == [1, 2]
+    assert best_channels(np.array([1.0, 1.0, 1.0]), 2) == [0, 1]
+
+
+class Toy(nn.Module):
+    """Linear (2 channels of 2 x 2 pixels) -> BatchNorm2d -> 1x1 Conv to one channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(1, 8, bias=False), nn.BatchNorm2d(2, eps=0.0), nn.Conv2d(2, 1, 1)
+
+    def forward(self, z):
+        return self.last(self.norm(self.first(z).reshape(-1, len(self.norm.weight), 2, 2)))
+
+    def channel_groups(self):
+        slices = (Slice("first", "out", 4), Slice("norm", "out"), Slice("last", "in"))
+        return (ChannelGroup("only", len(self.norm.weight), slices),)
+
+
+def test_importance_by_hand():
+    """Channel 0: sqrt(4 * 3^2) = 6, gamma 0.5, var 1 -> 3. Channel 1: sqrt(4 * 1^2) = 2, gamma -4, var 4 -> 4."""
+    toy = Toy()
+    with torch.no_grad():
+        toy.first.weight.copy_(torch.tensor([3.0] * 4 + [1.0] * 4)[:, None])
+        toy.norm.weight.copy_(torch.tensor([0.5, -4.0]))
+        toy.norm.running_var.copy_(torch.tensor([1.0, 4.0]))
+    assert rank_channels(toy, toy.channel_groups())["only"].tolist() == [3.0, 4.0]
+
+
+def test_output_change_by_hand():
+    """z = 1: channel 0 adds 2 to every pixel, channel 1 adds 0.5: mean squares 4 and 0.25."""
+    toy = Toy()
+    with torch.no_grad():
+        toy.first.weight.fill_(1.0)
+        toy.last.weight.copy_(torch.tensor([2.0, 0.5]).reshape(1, 2, 1, 1))
+    before = {name: tensor.clone() for name, tensor in toy.state_dict().items()}
+    inputs = {"z": np.ones((3, 1), dtype="f4")}
+    ranks = rank_channels(toy, toy.channel_groups(), inputs, by="output")
+    assert ranks["only"] == pytest.approx([4.0, 0.25])
+    assert all(torch.equal(before[name], tensor) for name, tensor in toy.state_dict().items())
+    with pytest.raises(CompressError, match="needs latents"):
+        rank_channels(toy, toy.channel_groups(), by="output")
+
+
+@pytest.mark.parametrize("importance", ["weight", "output"])
+@pytest.mark.parametrize("name", ["low16", "dcgan16"])
+def test_pruned_is_masked(request, name, importance, latents):
+    generator = request.getfixturevalue(name)
+    few = {"z": latents["z"][:4]}
+    pruned = prune(generator, 0.5, importance=importance, inputs=few)
+    assert pruned.id != generator.id
+    for before, after in zip(generator.module.channel_groups(), pruned.module.channel_groups(), strict=True):
+        assert after.size == max(8, before.size // 2)
+    kept = pruned.edits[-1].settings["kept"]
+    assert assert_pruned_is_masked(generator.module, pruned.module, kept, few) <= 1e-5
+
+
+def test_pruning_twice_replays(low16, dcgan16, tmp_path, latents):
+    twice = prune(prune(dcgan16, 0.25), 0.25)
+    twice.save(tmp_path)
+    loaded = Generator.load(tmp_path)
+    assert loaded.id == twice.id
+    z = torch.from_numpy(latents["z"])
+    with torch.inference_mode():
+        assert torch.equal(loaded.module.eval()(z=z), twice.module.eval()(z=z))
+
+
+def test_the_wrong_channels_do_not_pass_for_the_right_ones(low16, latents):
+    kept = {"layers.0": list(range(8))}
+    other = {"layers.0": list(range(8, 16))}
+    pruned = low16.with_edit(Edit("prune", {"kept": kept}))
+    with pytest.raises(CompressError, match="differ by"):
+        assert_pruned_is_masked(low16.module, pruned.module, other, latents)
+    with pytest.raises(CompressError, match="cannot be masked"):
+        assert_pruned_is_masked(low16.module, pruned.module, {"nothing": [0]}, latents)
+
+
+class Mixing(Toy):
+    """Divides by the root mean square over all channels, as a GroupNorm does: silent channels still count."""
+
+    def forward(self, z):
+        maps = self.norm(self.first(z).reshape(-1, len(self.norm.weight), 2, 2))
+        return self.last(maps / (maps.square().mean(dim=1, keepdim=True) + 0.1).sqrt())
+
+
+def test_a_norm_over_several_channels_is_caught():
+    torch.manual_seed(0)
+    before = Mixing()
+    after = copy.deepcopy(before)
+    keep_channels(after, {"only": [0]})
+    with pytest.raises(CompressError, match="norm over several channels"):
+        assert_pruned_is_masked(before, after, {"only": [0]}, {"z": np.ones((2, 1), dtype="f4")})
+
+
+def test_what_cannot_be_pruned_says_why(low16):
+    narrow = prune(low16, 0.5)
+    with pytest.raises(CompressError, match="leaves every width"):
+        prune(narrow, 0.5)
+    plain = Generator(low16.origin, (), nn.Linear(2, 2))
+    with pytest.raises(CompressError, match="Linear declares no channel groups"):
+        prune(plain, 0.5)

@@ -1,0 +1,117 @@
+"""Numbers and sentences, worked by hand."""
+
+import pytest
+
+from reports import wording
+from reports.summary import Estimate, Ratio, Score, parse
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0, "0"), (0.02663, "0.0266"), (8.48, "8.48"), (17, "17.0"), (1250.4, "1,250"), (-0.5, "-0.500")],
+)
+def test_number(value, text):
+    assert wording.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "texts"),
+    [
+        (9.312, 9.104, 9.523, ("9.3", "9.1", "9.5")),  # half width 0.21
+        (17.02, 11.0, 23.0, ("17", "11", "23")),  # half width 6
+        (0.026604, 0.02641, 0.02682, ("0.0266", "0.0264", "0.0268")),  # half width 0.0002
+        (5.0, 5.0, 5.0, ("5.00", "5.00", "5.00")),  # no width: three digits
+    ],
+)
+def test_rounded_to_the_first_digit_of_the_half_width(value, low, high, texts):
+    assert wording.rounded(value, low, high) == texts
+
+
+def test_speedup_is_the_inverse_with_its_ends_swapped():
+    assert wording.speedup(Ratio(value=0.1, ci95=(0.08, 0.125))) == "10× [8, 12]"
+    assert wording.speedup(None) == "–"
+
+
+def test_signed():
+    assert wording.signed(Estimate(value=0.8, ci95=(0.2, 1.4))) == "+0.8 [0.2, 1.4]"
+    assert wording.signed(Estimate(value=-0.3, ci95=(-0.9, 0.3))) == "−0.3 [−0.9, 0.3]"
+    assert wording.signed(None) == "–"
+
+
+@pytest.mark.parametrize(("error", "text"), [(0.19, "8.1 ± 0.2"), (0.04, "8.12 ± 0.04"), (None, "8.12"), (0.0, "8.12")])
+def test_score(error, text):
+    score = Score(metric="fid", extractor="a", n=10, value=8.12, standard_error=error)
+    assert wording.score(score) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (512, "512"), (1_066_880, "1.07 M"), (17_450_000, "17.4 M"), (999_999, "1 M")]
+)
+def test_count(value, text):
+    assert wording.count(value) == text
+
+
+def test_size():
+    assert (wording.size(4_176_204), wording.size(12), wording.size(None)) == ("4.18 MB", "12 B", "–")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "–"), (9.44, "9.4 s"), (59.97, "1 min 0 s"), (754.2, "12 min 34 s"), (7260, "2 h 1 min")],
+)
+def test_duration(seconds, text):
+    assert wording.duration(seconds) == text
+
+
+def test_the_sentence_of_a_yes(run):
+    assert wording.verdict_word(run) == "yes"
+    assert wording.verdict_sentence(run) == (
+        "9.3× faster at batch 1 (95 % interval 9.1–9.5) and 17.0× faster at batch 32 (95 % interval 16.7–17.4) than "
+        "the reference's own fastest file, FID 8.9 against 8.1 (+0.8 [0.2, 1.4], budget fid<=+10%|+2)."
+    )
+    assert wording.remarks(run) == []
+
+
+def test_a_missed_budget_is_said_first(data):
+    data["verdict"] = {"met": False, "missed": ["quality.budget", "target.min_speedup"]}
+    data["final"]["quality_difference"] = {"value": 2.4, "ci95": [1.7, 3.1]}
+    data["target"]["min_speedup"] = 12.0
+    data["reference"] |= {"plateau": False, "plateau_gain": 1.23}
+    data["notes"] = ["No GPU."]
+    run = parse(data)
+    start = "Missed: quality.budget and target.min_speedup. The best found is 9.3× faster"
+    assert wording.verdict_sentence(run).startswith(start)
+    assert wording.remarks(run) == [
+        "Missed quality.budget: fid<=+10%|+2 was asked, the shipped file is at +2.4 [1.7, 3.1] to the reference.",
+        "Missed target.min_speedup: 12× was asked at batch 1, 9.3× [9.1, 9.5] was reached.",
+        "The reference is not at its plateau (FID gained 1.2 in the last quarter of its training); "
+        "every ratio is to this reference.",
+        "No GPU.",
+    ]
+
+
+def test_a_missed_latency_names_both_numbers(data):
+    data["verdict"] = {"met": False, "missed": ["target.max_latency_ms"]}
+    data["target"]["max_latency_ms"] = 0.02
+    assert wording.remarks(parse(data)) == [
+        "Missed target.max_latency_ms: 0.02 ms was asked at batch 1, 0.0263 ms was reached."
+    ]
+
+
+def test_an_early_no_names_limit_best_and_remedy(early_no):
+    assert wording.verdict_sentence(early_no) == (
+        "Nothing was shipped: target.min_speedup cannot be met. The fastest of 1 measured candidate(s) is 4.0× "
+        "[3.8, 4.2] as fast as the reference's own fastest file: relax the limit, or give the space faster choices."
+    )
+    assert wording.remarks(early_no) == ["Missed target.min_speedup: 20× was asked at batch 1."]
+
+
+def test_a_run_without_verdict_is_not_finished():
+    run = parse({"schema": 1, "command": "c", "family": "gan"})
+    assert wording.verdict_word(run) == "not finished"
+    assert "goes on where it stopped" in wording.verdict_sentence(run)
+
+
+def test_slower_is_never_called_faster(data):
+    data["speedup"] = {"1": {"value": 0.8, "ci95": [0.7, 0.9]}}
+    assert wording.verdict_sentence(parse(data)).startswith("0.8× as fast at batch 1 (95 % interval 0.7–0.9) than")
