@@ -25,7 +25,9 @@ class Evaluation:
 class Task(Protocol):
     """Inputs, score and recovery of one generator family on one data set."""
 
-    inputs: tuple[InputSpec, ...]
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """What the generators take."""
 
     def evaluate(self, files: Mapping[str, Path]) -> Mapping[str, Evaluation]:
         """Score every ONNX file on the same inputs; the differences are paired and name the other files' keys."""

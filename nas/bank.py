@@ -4,6 +4,7 @@ Drawing is what distillation spends most of its time on, and a search distils do
 stored: they are those of the stream, drawn again from the seed.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Bank:
 
 def bank_size(shape: tuple[int, ...], pictures: int = PICTURES) -> int:
     """Return how many pictures of ``shape`` ``(C, H, W)`` a bank holds: at most ``pictures`` and ``MAX_BYTES``."""
-    return int(min(pictures, MAX_BYTES // (2 * np.prod(shape))))
+    return min(pictures, MAX_BYTES // (2 * math.prod(shape)))
 
 
 def write_bank(path: Path, pictures: NDArray[np.float16]) -> None:

@@ -1,4 +1,4 @@
-"""The baseline: the reference simply narrowed to the shipped file's time and trained like a finalist, without search."""
+"""The baseline: the reference narrowed to the shipped file's time and trained like a finalist, without search."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def match(context: Context, shipped: Path) -> Match:
 
 
 class Baseline:
-    """The baseline on its way: ``begin`` its training beside other work, ``finish`` it once the shipped file is known."""
+    """The baseline on its way: ``begin`` it beside other work, ``finish`` it once the shipped file is known."""
 
     def __init__(self, context: Context, executor: Executor) -> None:
         self._context, self._executor = context, executor

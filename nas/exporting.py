@@ -18,7 +18,7 @@ from nas.seeds import Stream
 
 FOLDER = "export"
 PARITY_ROWS = 256
-PARITY_LIMIT = 1e-3  # of pixels in [-1, 1], float file against torch: a hundredth of a grey level and more is a wrong graph
+PARITY_LIMIT = 1e-3  # of pixels in [-1, 1], float file against torch: an eighth of a grey level
 
 
 def export_winner(context: Context, compressed: Record, scores: Record, progress: Progress) -> Record:

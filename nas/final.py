@@ -1,4 +1,4 @@
-"""The final measurement: reference, baseline and result beside each other, workers at rest, on what nothing has seen."""
+"""The final measurement: reference, baseline and result in turns, workers at rest, on what nothing has seen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

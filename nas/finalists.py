@@ -1,4 +1,4 @@
-"""Finalists: the fastest promising members of the front, trained to the end; the winner is the fastest inside budget."""
+"""Finalists: the fastest promising members of the front, trained to the end; the fastest inside the budget wins."""
 
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -14,7 +14,7 @@ from nas.executors import Executor, Result, result_of
 from nas.families.base import Phase, Schedule, total_steps
 from nas.folder import Record
 from nas.progress import Progress
-from nas.rungs import Standing, front, predict
+from nas.rungs import front, predict
 from nas.seeds import Stream
 from nas.study import COMPLETE, Candidate
 from nas.worker import error_of, read_progress, train_job
@@ -38,7 +38,9 @@ def final_schedule(context: Context) -> Schedule:
     return tuple(phase for phase in phases if phase.steps)
 
 
-def choose(candidates: Sequence[Candidate], *, teacher: Score, budget: Budget, steps: int, count: int) -> list[Finalist]:
+def choose(
+    candidates: Sequence[Candidate], *, teacher: Score, budget: Budget, steps: int, count: int
+) -> list[Finalist]:
     """Return up to ``count`` finalists, fastest first: promising members of the front, then the best of the rest.
 
     Args:

@@ -65,7 +65,8 @@ def _train(context: Context, trainer: Trainer, progress: Progress) -> list[Recor
     checkpoint, curve_file = folder / "checkpoint.safetensors", folder / "curve.json"
     if checkpoint.is_file():
         trainer.load(checkpoint)
-    curve = [point for point in (read_json(curve_file) if curve_file.is_file() else []) if point["step"] <= trainer.step]
+    stored = read_json(curve_file) if curve_file.is_file() else []
+    curve = [point for point in stored if point["step"] <= trainer.step]
     save = Saver(trainer.save, checkpoint)
     progress.start("reference", config.steps, "steps")
 
@@ -101,7 +102,8 @@ def _score(context: Context, trainer: Trainer, step: int) -> Record:
 def _seen_score(context: Context, measured: Record) -> Record:
     """Return the score on the latents of the rungs, which candidates are compared with."""
     file = context.folder.path / measured["files"][FP32]
-    return context.judge_of(Stream.RUNG).evaluate({"reference": file})["reference"].score.to_json()
+    found = context.judge_of(Stream.RUNG).evaluate({"reference": file})
+    return found["reference"].score.to_json()
 
 
 def judge_plateau(curve: list[Record]) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def _write_bank(context: Context, file: Path, progress: Progress) -> None:
 
 
 def _measure_files(context: Context, generator: Generator) -> dict[str, Any]:
-    """Export every variant and return which is the reference's fastest own file, and its median with workers at rest."""
+    """Export every variant; return the fastest one's name and its median, taken with the workers at rest."""
     bench, folder = context.bench, context.folder.path / FOLDER
     files = bench.variants(generator, folder)
     samples = measure_interleaved({name: bench.runner(path) for name, path in files.items()}, seconds=_MEASURE_S)

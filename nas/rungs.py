@@ -62,4 +62,5 @@ def predict(curve: Sequence[tuple[int, float]], teacher: float, steps: int) -> f
         return f2
     (s1, f1) = curve[-2]
     steepness = math.log(max(f1 - teacher, 1e-9) / (f2 - teacher)) / math.log(s2 / s1)
-    return teacher + (f2 - teacher) * (steps / s2) ** -min(max(steepness, 0.0), STEEPEST)
+    power = -min(max(steepness, 0.0), STEEPEST)
+    return teacher + (f2 - teacher) * math.exp(power * math.log(steps / s2))

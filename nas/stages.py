@@ -98,12 +98,12 @@ class _Run:
     @property
     def _reference_file(self) -> Path:
         """The float file: what quality is compared with."""
-        return self._folder.path / self._reference_record["files"]["fp32"]
+        return self._folder.path / str(self._reference_record["files"]["fp32"])
 
     @property
     def _fastest_reference(self) -> Path:
         record = self._reference_record
-        return self._folder.path / record["files"][record["fastest"]]
+        return self._folder.path / str(record["files"][record["fastest"]])
 
     def _search(self) -> None:
         if self._folder.record("candidates") is not None:

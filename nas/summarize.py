@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from benchmarks.cost import count_cost
 from benchmarks.files import read_json
@@ -246,9 +245,9 @@ def _search_notes(experiment: Experiment, candidates: Record) -> list[str]:
     complete = sum(row["outcome"] == "complete" for row in candidates["rows"])
     if not complete and ratios:
         notes.append(
-            f"No candidate met the latency limit: the fastest of {len(ratios)} measured was {1 / min(ratios):.1f}x as fast "
-            f"as the reference. Relax {' or '.join(_limit_keys(experiment)) or 'the limit'}, raise search.trials, or open "
-            "the space towards smaller widths."
+            f"No candidate met the latency limit: the fastest of {len(ratios)} measured was {1 / min(ratios):.1f}x as "
+            f"fast as the reference. Relax {' or '.join(_limit_keys(experiment)) or 'the limit'}, raise "
+            "search.trials, or open the space towards smaller widths."
         )
     failed = [row for row in candidates["rows"] if row["outcome"] == "failed"]
     if failed:

@@ -129,6 +129,7 @@ class Saver:
         self._saved = self._told = time.monotonic()
 
     def __call__(self, step: int) -> None:
+        """Hear that ``step`` steps are finished."""
         now = time.monotonic()
         if now - self._told >= 1.0:
             self._told = now

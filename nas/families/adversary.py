@@ -1,5 +1,6 @@
 """The discriminator's side of a GAN: its network, its losses, its features."""
 
+import itertools
 import math
 
 import torch
@@ -31,7 +32,7 @@ class Discriminator(nn.Module):
                 nn.BatchNorm2d(outside) if i else nn.Identity(),
                 nn.LeakyReLU(0.2),
             )
-            for i, (inside, outside) in enumerate(zip(widths, widths[1:], strict=False))
+            for i, (inside, outside) in enumerate(itertools.pairwise(widths))
         )
         self.head = nn.Conv2d(widths[-1], 1, 4)
         for module in self.modules():

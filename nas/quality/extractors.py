@@ -4,21 +4,22 @@ A score is only comparable with another of the same extractor, so every extracto
 score. The classifier is trained on ``seen`` pictures only, once, and cached by the data's hash and by ``VERSION``.
 """
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.files import sha256_file, write_bytes
-from benchmarks.inputs import InputSpec
-from benchmarks.runtimes.onnx import generate
-from nas.data import ImageSet, to_float
-from nas.errors import NasError
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.files import sha256_file, write_bytes
+from benchmarks.inputs import InputSpec
+from benchmarks.runtimes.onnx import generate
 from compress.export import export_onnx
+from nas.data import ImageSet, to_float
+from nas.errors import NasError
 from nas.progress import Progress, Silent
 
 VERSION = 1  # raise it when the classifier's architecture or training changes: its features are then others
@@ -55,7 +56,7 @@ class Classifier(nn.Module):
         self.body = nn.Sequential(
             *[
                 nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
-                for a, b in zip(widths, widths[1:], strict=False)
+                for a, b in itertools.pairwise(widths)
             ],
             nn.AdaptiveAvgPool2d(4) if size > 32 else nn.Identity(),
             nn.Flatten(),
@@ -114,7 +115,7 @@ def train_classifier(images: ImageSet, *, seed: int = 0, progress: Progress | No
             scores = model(_shifted(pictures[rows], rng))
         loss = functional.cross_entropy(scores.float(), labels[rows], label_smoothing=0.05)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         told.update("classifier", step + 1)

@@ -1,17 +1,20 @@
 """Every choice of every knob of the space "decoder", through export, int8 and pruning."""
 
+import contextlib
+
 import numpy as np
 import onnx
 import pytest
 import torch
 
 from benchmarks.inputs import InputSpec, draw_inputs
+from compress.errors import CompressError
 from compress.export import compare_images, export_onnx, parity
 from compress.generator import Generator
 from compress.prune import prune
 from compress.quantize import quantize
 from search_spaces import get_space
-from search_spaces.space import ImageShape, SearchSpaceError
+from search_spaces.space import ImageShape
 
 Z = (InputSpec("z", (16,), "float32", {"kind": "normal"}),)
 SPACE = get_space("decoder")
@@ -25,10 +28,8 @@ def draw_genotype(knob, value, image):
         genotype = SPACE.sample(rng, {knob: value})
         if genotype.get("width", 0) > 48 and knob != "width":
             continue
-        try:
+        with contextlib.suppress(CompressError):  # e.g. blocks at a resolution that this one does not reach
             return Generator.from_genotype("decoder", genotype, Z, image)
-        except ValueError as error:
-            assert isinstance(error.__cause__, SearchSpaceError)
     raise AssertionError(f"no genotype with {knob} = {value} fits {image}")
 
 

@@ -1,0 +1,36 @@
+# `make demo` and `make test` do all the set-up themselves; a second call installs nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# TORCH_INDEX=URL takes torch from another package index, for example one with CUDA builds.
+TORCH_INDEX ?=
+EXTRAS := full,demo,dev,dashboard,tensorrt-rtx
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
+
+.PHONY: demo test test-all lint setup clean
+
+demo: setup  ## Real digits in, a small fast generator and its report out: runs/mnist/report/index.html
+	$(BIN)/leangen run examples/mnist.yaml
+
+test: setup  ## Every test but the slow ones
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-all: setup  ## Every test
+	$(BIN)/python -m pytest -q
+
+lint: setup  ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup: $(STAMP)  ## The virtual environment with every tested version
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+clean:  ## The virtual environment and caches; no run folder
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,118 @@
+"""What a run will cost, before it begins: minutes from steps that were timed here, disk and memory from sizes."""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.inputs import draw_inputs
+from compress.generator import Generator
+from nas.bank import Bank, bank_size
+from nas.experiment import Experiment
+from nas.families import get_family
+from nas.families.base import Family, Phase, PhaseKind, Teacher, Trainer
+from nas.folder import Record
+from search_spaces import get_space
+from search_spaces.space import ImageShape
+
+_STEPS, _WARM_UP, _STUDENTS = 4, 2, 4
+_MIB = 2**20
+_PROCESS_MIB = 450.0  # what torch, onnxruntime and this program take before there are any pictures
+_CANDIDATE_MIB = 12.0  # checkpoint with its optimizers, weights, discriminator
+_EXTRACTOR_S = 15.0
+_MEASURE_S = 45.0  # export, parity, the final table at two batches
+_SHARED_CORE = 1.3  # a step takes so much longer while the other cores train too
+
+
+def estimate(experiment: Experiment) -> list[dict[str, Any]]:
+    """Return rows of stage, what, minutes, disk_mb and memory_mb: what ``run`` will do, for this machine.
+
+    Times a few steps of the reference and of some genotypes; the search takes the minutes it was given, at most.
+
+    Raises:
+        NasError: family or space cannot be used.
+    """
+    data, search = experiment.data, experiment.search
+    image = ImageShape(data.channels, data.size, data.size)
+    family = get_family(experiment, image)
+    pictures = bank_size((image.channels, image.height, image.width))
+    picture_mib = image.channels * image.height * image.width * 4 / _MIB
+    memory = _PROCESS_MIB + 6000 * picture_mib + experiment.quality.samples * picture_mib
+    reference_s, distill_s, finetune_s = _step_seconds(experiment, family, image)
+    final_s = search.final_distill * distill_s + search.final_adversarial * finetune_s
+    rounds = -(-search.finalists // search.workers)
+    bank_mib = pictures * picture_mib / 2
+    recover_s = len(experiment.compress.prune_ratios) * experiment.compress.recover * distill_s
+    return [
+        _row("data", "read pictures, train the extractor once", _EXTRACTOR_S, 10, memory),
+        _row(
+            "reference",
+            f"{experiment.reference.steps:,} steps, bank of {pictures:,} pictures",
+            experiment.reference.steps * reference_s / min(search.workers, 2),
+            40 + bank_mib,
+            memory + bank_mib,
+        ),
+        _row(
+            "search",
+            f"at most {search.trials} candidates, {search.rungs[-1]:,} steps each",
+            min(60 * search.minutes, search.trials * search.rungs[-1] * distill_s / search.workers),
+            search.trials * _CANDIDATE_MIB,
+            memory + bank_mib,
+        ),
+        _row("finalists", f"at most {search.finalists}", rounds * final_s, search.finalists * 2 * _CANDIDATE_MIB, memory),
+        _row("compress", "steps, and the baseline beside them", max(recover_s, final_s) + 30, 5, memory),
+        _row("export", "ONNX, TensorRT if installed, final table", _MEASURE_S, 10, memory),
+        _row("report", "one page", 1, 2, memory),
+    ]
+
+
+def _row(stage: str, what: str, seconds: float, disk_mib: float, memory_mib: float) -> Record:
+    return {
+        "stage": stage,
+        "what": what,
+        "minutes": seconds / 60,
+        "disk_mb": disk_mib * _MIB / 1e6,
+        "memory_mb": memory_mib * _MIB / 1e6,
+    }
+
+
+def _step_seconds(experiment: Experiment, family: Family, image: ImageShape) -> tuple[float, float, float]:
+    """Return seconds of one step on one thread: of the reference, of a distilled and of a fine-tuned student.
+
+    Students are a few genotypes of the space; pictures are noise, which costs as much as any.
+    """
+    images = torch.rand(256, image.channels, image.height, image.width) * 2 - 1
+    space, rng = get_space(experiment.space.name), np.random.default_rng(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory(prefix="leangen-plan-") as folder:
+            reference = _trainer(family, family.reference(0), "adversarial", images, None)
+            reference.keep(Path(folder))
+            bank = Bank(draw_inputs(family.inputs, len(images), 0), images.numpy().astype(np.float16))
+            teacher = Teacher(bank, Path(folder))
+            students = [
+                Generator.from_genotype(space.name, space.sample(rng), family.inputs, image) for _ in range(_STUDENTS)
+            ]
+            distilled = [_timed(_trainer(family, one, "distill", images, teacher)) for one in students]
+            tuned = [_timed(_trainer(family, one, "finetune", images, teacher)) for one in students]
+            # The fastest of them: a latency limit lets only such through to long training.
+            return _timed(reference), _SHARED_CORE * min(distilled), _SHARED_CORE * min(tuned)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _trainer(
+    family: Family, generator: Generator, kind: PhaseKind, images: torch.Tensor, teacher: Teacher | None
+) -> Trainer:
+    return family.trainer(generator.module, (Phase(kind, 10_000),), images=images, teacher=teacher, seed=0)
+
+
+def _timed(trainer: Trainer) -> float:
+    trainer.run(_WARM_UP)
+    began = time.perf_counter()
+    trainer.run(_WARM_UP + _STEPS)
+    return (time.perf_counter() - began) / _STEPS
