@@ -41,36 +41,69 @@ def load_checkpoint(
     Raises:
         CompressError: the file is damaged, or it belongs to other modules than these.
     """
+    tensors = _read(path)
+    if _STEP not in tensors:
+        raise CompressError(f"checkpoint {path} holds no step count; delete it and run again")
+    found = {name: _below(tensors, f"module.{name}.") for name in modules}
+    for name, module in modules.items():
+        _check_module(path, name, module, found[name])
+    states = {
+        name: _optimizer_state(path, name, optimizer, _below(tensors, f"optimizer.{name}."))
+        for name, optimizer in (optimizers or {}).items()
+    }
+    for name, module in modules.items():
+        module.load_state_dict(found[name])
+    for name, optimizer in (optimizers or {}).items():
+        optimizer.load_state_dict({"state": states[name], "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(tensors[_STEP])
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
     try:
-        tensors = load_file(path)
+        return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise CompressError(
             f"checkpoint {path} cannot be read ({error}); delete it and run again: the work since the "
             "checkpoint before it is done once more"
         ) from error
-    for name, module in modules.items():
-        _load_module(path, module, _below(tensors, f"module.{name}."))
-    for name, optimizer in (optimizers or {}).items():
-        _load_optimizer(optimizer, _below(tensors, f"optimizer.{name}."))
-    if _STEP not in tensors:
-        raise CompressError(f"checkpoint {path} holds no step count; delete it and run again")
-    return int(tensors[_STEP])
 
 
 def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _load_module(path: Path, module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CompressError(f"checkpoint {path} belongs to another network: {error}") from error
+def _check_module(path: Path, name: str, module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    wanted = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in tensors.items()}
+    unlike = [key for key in sorted(wanted.keys() | found.keys()) if wanted.get(key) != found.get(key)]
+    if unlike:
+        key = unlike[0]
+        raise _foreign(path, f"{key!r} of {name} must be {wanted.get(key)}, found {found.get(key)}")
 
 
-def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+def _optimizer_state(
+    path: Path, name: str, optimizer: Optimizer, tensors: Mapping[str, torch.Tensor]
+) -> dict[int, dict[str, torch.Tensor]]:
+    """Return the state by parameter and key; what is shaped like its parameter is also laid out in memory like it.
+
+    A fused optimizer walks through parameter, gradient and moments by address: moments of another layout than the
+    parameter's (files keep them row by row, convolutions train channels-last) would meet the wrong weights.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        index, _, kind = key.partition(".")
+        if not (index.isdecimal() and int(index) < len(parameters)):
+            raise _foreign(path, f"the optimizer {name} has {len(parameters)} parameters, found {key!r}")
+        parameter = parameters[int(index)]
+        if value.ndim and value.shape != parameter.shape:
+            raise _foreign(
+                path, f"{key!r} of the optimizer {name} must be {tuple(parameter.shape)}, found {tuple(value.shape)}"
+            )
+        laid_out = torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.ndim else value
+        state.setdefault(int(index), {})[kind] = laid_out.detach()
+    return state
+
+
+def _foreign(path: Path, what: str) -> CompressError:
+    return CompressError(f"checkpoint {path} belongs to another network ({what}); delete it and run again")

@@ -75,7 +75,7 @@ class Bench:
         return files
 
     def time_untrained(self, generator: Generator, against: Path, seconds: float) -> Timing:
-        """Return the timing of the fastest variant of ``generator``: weights do not change it, so none need training."""
+        """Return the timing of the fastest variant of ``generator``: weights do not change it, none need training."""
         with tempfile.TemporaryDirectory(prefix="leangen-measure-") as folder:
             return fastest(self.ratios(against, self.variants(generator, Path(folder)), seconds))
 

@@ -78,7 +78,7 @@ class Planner:
         *,
         reference: Path,
         folder: Path,
-        on_step: Callable[[StepResult], None] = lambda step: None,
+        on_step: Callable[[StepResult], None] = lambda _: None,
     ) -> None:
         self._task, self._bench, self._budget = task, bench, budget
         self._reference, self._folder, self._on_step = reference, folder, on_step

@@ -59,8 +59,7 @@ def choose(
 
 
 def _assess(candidate: Candidate, teacher: Score, budget: Budget, steps: int) -> Finalist:
-    curve = [(rung["steps"], rung["quality"]["value"]) for rung in candidate.rungs]
-    predicted = predict(curve, teacher.value, steps)
+    predicted = predict(candidate.curve, teacher.value, steps)
     return Finalist(candidate, predicted, predicted <= budget.allowed(teacher.value))
 
 

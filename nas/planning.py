@@ -30,7 +30,7 @@ _SHARED_CORE = 1.3  # a step takes so much longer while the other cores train to
 def estimate(experiment: Experiment) -> list[dict[str, Any]]:
     """Return rows of stage, what, minutes, disk_mb and memory_mb: what ``run`` will do, for this machine.
 
-    Times a few steps of the reference and of some genotypes; the search takes the minutes it was given, at most.
+    Times a few steps of the reference and of some genotypes; the search takes at most the minutes it was given.
 
     Raises:
         NasError: family or space cannot be used.
@@ -43,7 +43,7 @@ def estimate(experiment: Experiment) -> list[dict[str, Any]]:
     memory = _PROCESS_MIB + 6000 * picture_mib + experiment.quality.samples * picture_mib
     reference_s, distill_s, finetune_s = _step_seconds(experiment, family, image)
     final_s = search.final_distill * distill_s + search.final_adversarial * finetune_s
-    rounds = -(-search.finalists // search.workers)
+    rounds, finalists_mib = -(-search.finalists // search.workers), search.finalists * 2 * _CANDIDATE_MIB
     bank_mib = pictures * picture_mib / 2
     recover_s = len(experiment.compress.prune_ratios) * experiment.compress.recover * distill_s
     return [
@@ -62,7 +62,7 @@ def estimate(experiment: Experiment) -> list[dict[str, Any]]:
             search.trials * _CANDIDATE_MIB,
             memory + bank_mib,
         ),
-        _row("finalists", f"at most {search.finalists}", rounds * final_s, search.finalists * 2 * _CANDIDATE_MIB, memory),
+        _row("finalists", f"at most {search.finalists}", rounds * final_s, finalists_mib, memory + bank_mib),
         _row("compress", "steps, and the baseline beside them", max(recover_s, final_s) + 30, 5, memory),
         _row("export", "ONNX, TensorRT if installed, final table", _MEASURE_S, 10, memory),
         _row("report", "one page", 1, 2, memory),

@@ -120,15 +120,21 @@ class _Run:
         ratios = [1 / target.min_speedup] if target.min_speedup else []
         if target.max_latency_ms:
             ratios.append(target.max_latency_ms / self._reference_record["median_ms"])
-        blank = self._context.judge_of(Stream.RUNG).blank().value
-        return Limits(self._fastest_reference, min(ratios, default=math.inf), blank)
+        teacher = Score.from_json(self._reference_record["quality_seen"])
+        return Limits(
+            reference=self._fastest_reference,
+            max_ratio=min(ratios, default=math.inf),
+            blank=self._context.judge_of(Stream.RUNG).blank().value,
+            teacher=teacher.value,
+            allowed=self._experiment.quality.budgets[0].allowed(teacher.value),
+        )
 
     def _finalists(self) -> None:
         if self._folder.record("finalists") is not None:
             return
         self._folder.need("candidates", "leangen search")
         search = self._experiment.search
-        teacher = self._context.judge_of(Stream.RUNG).evaluate({"reference": self._reference_file})["reference"].score
+        teacher = Score.from_json(self._reference_record["quality_seen"])
         with self._executor() as executor:
             finalists = choose(
                 Search.read(self._context),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
@@ -25,7 +26,7 @@ from nas.context import Context
 from nas.executors import Executor, Result, result_of
 from nas.families.base import Phase
 from nas.progress import Progress
-from nas.rungs import Standing, dominator
+from nas.rungs import Standing, dominator, predict
 from nas.seeds import Stream
 from nas.worker import error_of, measure_job, train_job
 
@@ -33,6 +34,7 @@ COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE = "complete", "infeasible", "
 OUTCOMES = (COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE)
 
 PROPOSALS_PER_TRIAL = 20
+STARTUP = 16  # proposals before the sampler has seen enough to be better than chance
 MEASURE_S = 0.6  # of paired timing; the interval of the ratio is then about 1 %
 
 Suggest = Callable[[str, tuple[Any, ...]], Any]
@@ -59,6 +61,11 @@ class Candidate:
         score = self.score(rung)
         return Standing(self.id, self.ratio["value"], score.value, score.standard_error)
 
+    @property
+    def curve(self) -> list[tuple[int, float]]:
+        """(steps, score) of each rung it finished."""
+        return [(rung["steps"], rung["quality"]["value"]) for rung in self.rungs]
+
     def score(self, rung: int = -1) -> Score:
         """Return its score at ``rung``, the latest by default."""
         return Score.from_json(self.rungs[rung]["quality"])
@@ -72,11 +79,15 @@ class Limits:
         reference: The reference's fastest own file.
         max_ratio: Highest ratio to it that is allowed; infinity without a limit.
         blank: Score of the blank picture: the value of a candidate that was never trained.
+        teacher: Score of the reference, on the latents of the rungs.
+        allowed: Worst score that the budget allows.
     """
 
     reference: Path
     max_ratio: float
     blank: float
+    teacher: float
+    allowed: float
 
 
 class Search:
@@ -156,10 +167,7 @@ class Search:
         """Return a new candidate, or ``None`` when the effort is used up; duplicates are told at once."""
         while not self._used_up():
             number = len(self._study.get_trials(deepcopy=False))
-            self._study.sampler = make_sampler(self._config.sampler, self._context.experiment.seed, number)
-            trial = self._study.ask()
-            genotype = suggest_genotype(self._context.space.knobs, trial.suggest_categorical)
-            genotype = self._context.space.canonical(genotype)
+            genotype, trial = self._ask(number)
             name = self._context.space.id(genotype)
             trial.set_user_attr("genotype", genotype)
             trial.set_user_attr("candidate", name)
@@ -171,6 +179,15 @@ class Search:
             self._write(candidate)
             return candidate
         return None
+
+    def _ask(self, number: int) -> tuple[dict[str, Any], optuna.Trial]:
+        """Return proposal ``number``: the first ones are uniform over genotypes, not over the choices of each knob."""
+        space, seed = self._context.space, self._context.experiment.seed
+        if number < STARTUP or self._config.sampler == "random":
+            self._study.enqueue_trial(space.sample(np.random.default_rng((seed, Stream.PROPOSAL, number))))
+        self._study.sampler = make_sampler(self._config.sampler, seed, number)
+        trial = self._study.ask()
+        return dict(space.canonical(suggest_genotype(space.knobs, trial.suggest_categorical))), trial
 
     def _used_up(self) -> bool:
         minutes = (self._spent + self._clock() - self._began) / 60
@@ -253,9 +270,25 @@ class Search:
             return
         ratio = candidate.ratio["value"]
         value = candidate.score().value if candidate.rungs else self._limits.blank
-        if math.isfinite(self._limits.max_ratio):
-            trial.set_constraint("latency", ratio - self._limits.max_ratio)
+        for key, violation in self._violations(candidate).items():
+            trial.set_constraint(key, violation)
         self._study.tell(trial, [value, ratio])
+
+    def _violations(self, candidate: Candidate) -> dict[str, float]:
+        """Return by how much a candidate misses its limits, as log of a factor; 0 or below is inside.
+
+        The front also holds what is very fast and hopeless. A sampler that learned only from dominance would spend
+        most of its trials there, so the budget is a constraint like the latency: what the rungs predict for the end of
+        training, over what is allowed.
+        """
+        assert candidate.ratio is not None
+        violations = {}
+        if math.isfinite(self._limits.max_ratio):
+            violations["latency"] = math.log(candidate.ratio["value"] / self._limits.max_ratio)
+        if candidate.rungs and self._limits.allowed > 0:
+            predicted = predict(candidate.curve, self._limits.teacher, self._config.final_distill)
+            violations["quality"] = math.log(max(predicted, 1e-9) / self._limits.allowed)
+        return violations
 
     def _path(self, name: str) -> Path:
         return self._context.folder.path / "candidates" / name
