@@ -19,7 +19,7 @@ from nas.families.base import Family, Teacher
 from nas.folder import RunFolder
 from nas.progress import Progress
 from nas.quality.extractors import Extractor, get_extractor
-from nas.quality.judge import Judge
+from nas.quality.judge import METRIC, Judge
 from nas.seeds import Stream
 from search_spaces import get_space
 from search_spaces.space import ImageShape, SearchSpace
@@ -44,6 +44,7 @@ class Context:
         Raises:
             NasError: data, family, space or extractor cannot be used; nothing has been trained then.
         """
+        _check_metrics(experiment)
         splits = split(load_images(experiment.data, progress=progress))
         image = ImageShape(*splits.seen.images.shape[1:])
         family = get_family(experiment, image)
@@ -108,3 +109,14 @@ class Context:
     def inputs(self, stream: Stream, n: int) -> dict[str, NDArray[np.generic]]:
         """Return ``n`` rows of every input, from the latents of ``stream``."""
         return draw_inputs(self.family.inputs, n, (self.experiment.seed, stream))
+
+
+def _check_metrics(experiment: Experiment) -> None:
+    """Raise ExperimentError for a budget that nobody could judge, before anything is trained for it."""
+    for budget in experiment.quality.budgets:
+        if budget.metric.name != METRIC:
+            raise experiment.problem(
+                ("quality", "budget"),
+                f"family {experiment.family.name} is scored by {METRIC}, found a budget of {budget.metric.name}: "
+                f"write {METRIC}<=+10%|+2",
+            )

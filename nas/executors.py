@@ -31,10 +31,11 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """A pool of processes on this machine, each with its own fixed number of threads.
+    """Processes on this machine, each with its own fixed number of threads.
 
-    Two busy threads on one core make both many times slower, so the pool's size times ``threads`` should not be above
-    the number of cores. A process that dies (killed, out of memory) fails its job with an error and is replaced.
+    Two busy threads on one core make both many times slower, so ``workers`` times ``threads`` should not be above the
+    number of cores. A process that dies (killed, out of memory) fails its job with an error and is replaced; every
+    worker is a pool of one process, because a pool that loses one process ends the jobs of all of them.
     """
 
     def __init__(self, workers: int, threads: int = 1) -> None:
@@ -42,23 +43,28 @@ class LocalExecutor:
             raise ValueError(f"workers and threads must be 1 or more, got {workers} and {threads}")
         self.workers = workers
         self._threads = threads
-        self._pool = self._new_pool()
+        self._pools = [self._new_pool() for _ in range(workers)]
+        self._given: list[list[Future[Result]]] = [[] for _ in range(workers)]
 
     def submit(self, job: Job) -> "Future[Result]":
-        """Begin ``job`` in a free process."""
+        """Begin ``job`` in a free process, or queue it where the fewest are waiting."""
+        self._given = [[future for future in given if not future.done()] for given in self._given]
+        place = min(range(self.workers), key=lambda index: len(self._given[index]))
         try:
-            return self._submit(job)
+            future = self._submit(place, job)
         except BrokenProcessPool:
-            self._pool = self._new_pool()
-            return self._submit(job)
+            self._pools[place] = self._new_pool()
+            future = self._submit(place, job)
+        self._given[place].append(future)
+        return future
 
-    def _submit(self, job: Job) -> "Future[Result]":
+    def _submit(self, place: int, job: Job) -> "Future[Result]":
         with _environment(dict.fromkeys(_THREAD_VARIABLES, str(self._threads))):
-            return self._pool.submit(_evaluate, job)
+            return self._pools[place].submit(_evaluate, job)
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            self.workers,
+            1,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin_worker,
             initargs=(os.getpid(), self._threads),
@@ -71,11 +77,13 @@ class LocalExecutor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # After an error nobody waits for results: end the processes instead of finishing what they do.
-        processes = list((getattr(self._pool, "_processes", None) or {}).values())
-        if kind is not None:
-            for process in processes:
-                process.terminate()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in self._pools:
+            processes = list((getattr(pool, "_processes", None) or {}).values())
+            if kind is not None:
+                for process in processes:
+                    process.terminate()
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def result_of(future: "Future[Result]") -> Result:

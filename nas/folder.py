@@ -40,10 +40,13 @@ class RunFolder:
             fresh: Rename an older folder out of the way; nothing is deleted.
 
         Raises:
-            FolderError: the folder holds another experiment, or is not a run folder at all.
+            FolderError: the folder holds another experiment, is not a run folder at all, or is in use (``fresh``).
         """
         folder = cls(path)
         if fresh and path.exists():
+            if path.is_dir():
+                with folder.locked():  # not from under a process that is writing into it
+                    pass
             path.rename(_free_name(path))
         if folder.experiment_file.is_file():
             folder._check_same(experiment)
@@ -51,8 +54,9 @@ class RunFolder:
             raise FolderError(f"{path} is not empty and holds no experiment.yaml: name another folder with --out")
         else:
             path.mkdir(parents=True, exist_ok=True)
-            write_json(path / "machine.json", fingerprint().to_json())
             write_text(folder.experiment_file, experiment.to_yaml())
+        if not (path / "machine.json").is_file():  # also where an earlier process was killed between the two
+            write_json(path / "machine.json", fingerprint().to_json())
         return folder
 
     @property

@@ -55,8 +55,9 @@ def train_reference(context: Context, progress: Progress) -> Record:
         **judge_plateau(curve),
         **measured,
     }
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    return context.folder.finish(FOLDER, record)
+    context.folder.finish(FOLDER, record)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # only now: until then a kill needs it
+    return record
 
 
 def _train(context: Context, trainer: Trainer, progress: Progress) -> list[Record]:
@@ -80,7 +81,7 @@ def _train(context: Context, trainer: Trainer, progress: Progress) -> list[Recor
     try:
         for point in range(1, config.evaluations + 1):
             until = round(config.steps * point / config.evaluations)
-            if until <= trainer.step and curve:
+            if until < trainer.step or any(point["step"] == until for point in curve):
                 continue
             trainer.run(until, on_step)
             curve.append(_score(context, trainer, until))

@@ -76,14 +76,16 @@ class _Run:
             "export": self._export,
         }
         for stage, step in steps.items():
-            if stage not in stages:
+            if stage not in stages or self._is_no():
                 continue
             with self._folder.timed(stage):
                 step()
-            summary = self._summarize()
-            if summary["verdict"] is not None and not summary["verdict"]["met"]:
-                break
         return self._report()
+
+    def _is_no(self) -> bool:
+        """Write the summary as it stands and return whether it already says that the answer is no."""
+        verdict = self._summarize()["verdict"]
+        return verdict is not None and not verdict["met"]
 
     def _executor(self) -> LocalExecutor:
         return LocalExecutor(self._experiment.search.workers)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.files import read_json, write_json
 from compress.generator import Generator
@@ -32,7 +32,9 @@ from nas.worker import error_of, measure_job, train_job
 
 COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE = "complete", "infeasible", "dominated", "failed", "duplicate"
 OUTCOMES = (COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE)
+SCORED = (COMPLETE, INFEASIBLE, DOMINATED)  # outcomes with values that a sampler may learn from
 
+STUDY = "search"  # not the experiment's name: a renamed experiment goes on in the same folder
 PROPOSALS_PER_TRIAL = 20
 STARTUP = 16  # proposals before the sampler has seen enough to be better than chance
 MEASURE_S = 0.6  # of paired timing; the interval of the ratio is then about 1 %
@@ -60,6 +62,11 @@ class Candidate:
             return None
         score = self.score(rung)
         return Standing(self.id, self.ratio["value"], score.value, score.standard_error)
+
+    @property
+    def note(self) -> str | None:
+        """Why it ended so, where the outcome alone does not say it."""
+        return f"by {self.dominated_by}" if self.outcome == DOMINATED else self.error
 
     @property
     def curve(self) -> list[tuple[int, float]]:
@@ -115,7 +122,7 @@ class Search:
         self._schedule = (Phase("distill", self._config.rungs[-1]),)
         self.candidates: dict[str, Candidate] = {}
         self._running: dict[Future[Result], Candidate] = {}
-        self._study = _open_study(context.folder.path / "study.db", context.experiment.name)
+        self._study = _open_study(context.folder.path / "study.db")
         self._spent = context.folder.seconds.get("search", 0.0)
 
     def run(self) -> None:
@@ -153,15 +160,25 @@ class Search:
         """Take over what an earlier process left: finished candidates, and those that were on their way."""
         waiting = []
         for trial in self._study.get_trials(deepcopy=False):
-            path = self._path(str(trial.user_attrs.get("candidate"))) / "record.json"
-            if path.is_file() and trial.user_attrs.get("outcome") != DUPLICATE:
-                candidate = Candidate(**read_json(path))
+            candidate, running = self._stored(trial), trial.state == TrialState.RUNNING
+            if candidate is None:
+                if running:  # killed between its proposal and its first record
+                    self._tell(trial.number, None, FAILED, "the process ended before it began")
+            elif candidate.trial != trial.number:  # an earlier, or later, proposal of the same genotype
+                if running:
+                    self._tell(trial.number, candidate, DUPLICATE)
+            else:
                 self.candidates[candidate.id] = candidate
-                if trial.state == TrialState.RUNNING:
+                if running and candidate.outcome is not None:  # killed between its record and the end of its trial
+                    self._tell(trial.number, candidate, candidate.outcome, candidate.note)
+                elif running:
                     waiting.append(candidate)
-            elif trial.state == TrialState.RUNNING:  # killed between its proposal and its first record
-                self._tell(trial.number, None, "failed", "the process ended before it began")
         return waiting[::-1]
+
+    def _stored(self, trial: FrozenTrial) -> Candidate | None:
+        """Return the candidate that ``trial`` proposed as its record has it, or ``None`` if there is no record."""
+        path = self._path(str(trial.user_attrs.get("candidate"))) / "record.json"
+        return Candidate(**read_json(path)) if path.is_file() else None
 
     def _propose(self) -> Candidate | None:
         """Return a new candidate, or ``None`` when the effort is used up; duplicates are told at once."""
@@ -203,7 +220,8 @@ class Search:
         try:
             job = self._next_job(candidate)
         except ValueError as error:  # a genotype that this image or these inputs do not allow
-            self._end(candidate, FAILED, str(error))
+            candidate.error = str(error)
+            self._end(candidate, FAILED)
             return
         self._running[self._executor.submit(job)] = candidate
 
@@ -224,48 +242,51 @@ class Search:
         for future in done:
             candidate, result = self._running.pop(future), result_of(future)
             candidate.seconds += result.get("seconds", 0.0)
-            outcome, note = self._judge(candidate, result)
+            outcome = self._judge(candidate, result)
             if outcome is None:
                 self._write(candidate)
                 self._advance(candidate)
             else:
-                self._end(candidate, outcome, note)
+                self._end(candidate, outcome)
 
-    def _judge(self, candidate: Candidate, result: Result) -> tuple[str | None, str | None]:
+    def _judge(self, candidate: Candidate, result: Result) -> str | None:
         """Take in a result and return the outcome that it means, or ``None`` if the candidate goes on."""
-        error = error_of(result)
-        if error is not None:
-            return FAILED, error
+        candidate.error = error_of(result)
+        if candidate.error is not None:
+            return FAILED
         if "ratio" in result:
             candidate.ratio = result["ratio"]
-            return (INFEASIBLE, None) if candidate.ratio["value"] > self._limits.max_ratio else (None, None)
+            return INFEASIBLE if candidate.ratio["value"] > self._limits.max_ratio else None
         candidate.rungs.append({"steps": result["steps"], "quality": result["quality"]})
         rung = len(candidate.rungs) - 1
         mine = candidate.standing(rung)
         assert mine is not None
-        others = [other for one in self.candidates.values() if (other := one.standing(rung)) is not None]
-        better = dominator(mine, others)
+        # One that failed later cannot be chosen any more, so it must not stop others.
+        rivals = [one for one in self.candidates.values() if one.outcome != FAILED]
+        better = dominator(mine, [other for one in rivals if (other := one.standing(rung)) is not None])
         if len(candidate.rungs) == len(self._config.rungs):
-            return COMPLETE, None
+            return COMPLETE
         if better is not None:
             candidate.dominated_by = better.id
-            return DOMINATED, f"by {better.id}"
-        return None, None
+            return DOMINATED
+        return None
 
-    def _end(self, candidate: Candidate, outcome: str, note: str | None = None) -> None:
+    def _end(self, candidate: Candidate, outcome: str) -> None:
         candidate.outcome = outcome
-        candidate.error = note if outcome == FAILED else None
         self._write(candidate)
-        self._tell(candidate.trial, candidate, outcome, note)
+        self._tell(candidate.trial, candidate, outcome, candidate.note)
         self._progress.update("search", min(self.trained, self._config.trials), describe(candidate))
 
     def _tell(self, number: int, candidate: Candidate | None, outcome: str, note: str | None = None) -> None:
-        """Close trial ``number`` in Optuna: what was never trained scores like the blank picture."""
+        """Close trial ``number`` in Optuna: what was never trained scores like the blank picture.
+
+        A trial without values fails there: one that failed, and a duplicate of one that failed or is still on its way.
+        """
         trial = optuna.Trial(self._study, self._study.trials[number]._trial_id)
         trial.set_user_attr("outcome", outcome)
         if note:
             trial.set_user_attr("note", note)
-        if candidate is None or candidate.ratio is None or outcome == FAILED:
+        if candidate is None or candidate.ratio is None or candidate.outcome not in SCORED:
             self._study.tell(trial, state=TrialState.FAIL)
             return
         ratio = candidate.ratio["value"]
@@ -332,10 +353,10 @@ def make_sampler(name: str, seed: int, trial: int) -> BaseSampler:
         return TPESampler(seed=mixed, group=True, multivariate=True)
 
 
-def _open_study(path: Path, name: str) -> optuna.Study:
+def _open_study(path: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=f"sqlite:///{path}", study_name=name, directions=["minimize", "minimize"], load_if_exists=True
+        storage=f"sqlite:///{path}", study_name=STUDY, directions=["minimize", "minimize"], load_if_exists=True
     )
     with warnings.catch_warnings():  # names in the dashboard are worth an interface that may change
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

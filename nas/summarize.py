@@ -65,7 +65,8 @@ def _verdict(experiment: Experiment, records: Mapping[str, Record | None], final
     candidates, finalists = records["candidates"], records["finalists"]
     if candidates is not None and not any(row["outcome"] == "complete" for row in candidates["rows"]):
         infeasible = any(row["outcome"] == "infeasible" for row in candidates["rows"])
-        return {"met": False, "missed": _limit_keys(experiment) if infeasible else ["search.trials"]}
+        missed = _missed_limits(experiment, records) if infeasible else ["search.trials"]
+        return {"met": False, "missed": missed}
     if finalists is not None and finalists["winner"] is None:
         return {"met": False, "missed": ["search.finalists"]}
     if final is None:
@@ -74,9 +75,18 @@ def _verdict(experiment: Experiment, records: Mapping[str, Record | None], final
     return {"met": not missed, "missed": missed}
 
 
-def _limit_keys(experiment: Experiment) -> list[str]:
-    limits = {"min_speedup": experiment.target.min_speedup, "max_latency_ms": experiment.target.max_latency_ms}
-    return [f"target.{name}" for name, value in limits.items() if value is not None]
+def _missed_limits(experiment: Experiment, records: Mapping[str, Record | None]) -> list[str]:
+    """Return the keys of the limits that even the fastest candidate missed."""
+    target, reference, candidates = experiment.target, records["reference"], records["candidates"]
+    ratios = [row["ratio"]["value"] for row in (candidates or {"rows": ()})["rows"] if row["ratio"]]
+    if not ratios or reference is None:
+        return []
+    missed = []
+    if target.min_speedup is not None and 1 / min(ratios) < target.min_speedup:
+        missed.append("target.min_speedup")
+    if target.max_latency_ms is not None and min(ratios) * reference["median_ms"] > target.max_latency_ms:
+        missed.append("target.max_latency_ms")
+    return missed
 
 
 def _checks(experiment: Experiment, final: Record) -> dict[str, bool]:
@@ -228,9 +238,11 @@ def _commands(folder: RunFolder, final: Record | None, command: str) -> list[Rec
 
 def _notes(experiment: Experiment, records: Mapping[str, Record | None], final: Record | None) -> list[str]:
     notes = []
-    candidates = records["candidates"]
+    reference, candidates = records["reference"], records["candidates"]
+    if reference is not None and reference["curve"][-1]["complaint"]:
+        notes.append(f"The reference {reference['curve'][-1]['complaint']}: nothing can be learned from it.")
     if candidates is not None:
-        notes += _search_notes(experiment, candidates)
+        notes += _search_notes(candidates, _missed_limits(experiment, records))
     finalists = records["finalists"]
     if finalists is not None and finalists["winner"] and not any(row["inside"] for row in finalists["finalists"]):
         notes.append("No finalist was inside the budget on `seen`: the one of the best quality was exported.")
@@ -239,14 +251,14 @@ def _notes(experiment: Experiment, records: Mapping[str, Record | None], final: 
     return notes
 
 
-def _search_notes(experiment: Experiment, candidates: Record) -> list[str]:
+def _search_notes(candidates: Record, missed: list[str]) -> list[str]:
     notes = []
     ratios = [row["ratio"]["value"] for row in candidates["rows"] if row["ratio"]]
     complete = sum(row["outcome"] == "complete" for row in candidates["rows"])
-    if not complete and ratios:
+    if not complete and missed:
         notes.append(
             f"No candidate met the latency limit: the fastest of {len(ratios)} measured was {1 / min(ratios):.1f}x as "
-            f"fast as the reference. Relax {' or '.join(_limit_keys(experiment)) or 'the limit'}, raise "
+            f"fast as the reference. Relax {' or '.join(missed)}, raise "
             "search.trials, or open the space towards smaller widths."
         )
     failed = [row for row in candidates["rows"] if row["outcome"] == "failed"]

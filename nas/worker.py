@@ -106,7 +106,8 @@ def _train(job: Job) -> Result:
     trainer = context.family.trainer(
         generator.module, schedule, images=context.images, teacher=context.teacher, seed=seed
     )
-    checkpoint = out / "checkpoint.safetensors"
+    # By id: a pruning that is done again after a kill may keep other channels, and then starts anew.
+    checkpoint = out / f"checkpoint-{generator.id}.safetensors"
     if checkpoint.is_file():
         trainer.load(checkpoint)
     trainer.run(job["until"], Saver(trainer.save, checkpoint))

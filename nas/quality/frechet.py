@@ -24,7 +24,7 @@ class Gaussian:
 
 
 def fit(features: Array, weights: Array | None = None) -> Gaussian:
-    """Return mean and (unbiased) covariance of ``features`` ``(N, D)``.
+    """Return mean and (unbiased) covariance of ``features`` ``(N, D)``; not finite where features are not.
 
     Args:
         features: One row a picture.
@@ -37,9 +37,14 @@ def fit(features: Array, weights: Array | None = None) -> Gaussian:
     total = counts.sum()
     if total < 2:
         raise ValueError(f"a covariance needs two pictures or more, got {int(total)}")
-    mean = counts @ features / total
-    centred = features - mean
-    return Gaussian(mean, (centred * counts[:, None]).T @ centred / (total - 1))
+    with np.errstate(over="ignore", invalid="ignore"):  # a diverged generator's features: ``distance`` says NaN
+        mean = counts @ features / total
+        centred = features - mean
+        return Gaussian(mean, (centred * counts[:, None]).T @ centred / (total - 1))
+
+
+def _is_finite(gaussian: Gaussian) -> bool:
+    return bool(np.isfinite(gaussian.mean).all() and np.isfinite(gaussian.covariance).all())
 
 
 def _root(covariance: Array) -> Array:
@@ -51,14 +56,15 @@ def distance(a: Gaussian, b: Gaussian, root_a: Array | None = None) -> float:
     """Return |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2), the squared Fréchet distance.
 
     Heusel et al. 2017 (arXiv 1706.08500), equation 6. The symmetric product has the same eigenvalues as S_a S_b, and
-    is real where ``sqrtm`` of the plain product turns complex on nearly singular covariances. NaN in, NaN out.
+    is real where ``sqrtm`` of the plain product turns complex on nearly singular covariances. NaN or infinity in, NaN
+    out.
 
     Args:
         a: One set; ``root_a`` is the square root of its covariance, where the caller has it already.
         b: The other set.
         root_a: ``(D, D)``.
     """
-    if not (np.isfinite(a.mean).all() and np.isfinite(b.mean).all()):
+    if not (_is_finite(a) and _is_finite(b)):
         return float("nan")
     root = _root(a.covariance) if root_a is None else root_a
     eigenvalues = np.linalg.eigvalsh(root @ b.covariance @ root)
@@ -95,7 +101,8 @@ def bootstrap(real: Array, generated: Sequence[Array], *, seed: int, draws: int 
     result = np.empty((draws, len(generated)))
     for row in result:
         reals = fit(real, _counts(rng, len(real)))
-        root, weights = _root(reals.covariance), _counts(rng, count)
+        root = _root(reals.covariance) if _is_finite(reals) else None
+        weights = _counts(rng, count)
         row[:] = [distance(reals, fit(features, weights), root) for features in generated]
     return result
 

@@ -1,0 +1,111 @@
+"""What several rooms' tests need: a cache of their own, and one small run of every stage, made once a session."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TINY = """\
+name: tiny
+data: {name: mnist-5k, limit: 600}
+reference: {steps: 60, evaluations: 3, width: 16}
+quality: {budget: "fid<=+100000", samples: 400}
+search: {trials: 3, minutes: 1, rungs: [20, 60], finalists: 2, final_distill: 60, final_adversarial: 20}
+target: {min_speedup: 1.5}
+compress: {recover: 20}
+export: {tensorrt: false}
+"""
+
+# Measured seconds and sizes of real runs, cut down to what a test needs.
+SHORT = """\
+import nas.bank, nas.baseline, nas.final, nas.reference, nas.study, compress.planner
+nas.bank.bank_size.__defaults__ = (1024,)
+nas.baseline._MEASURE_S = nas.study.MEASURE_S = 0.1
+nas.final.MEASURE_S = nas.reference._MEASURE_S = compress.planner.STEP_S = 0.3
+nas.baseline._HALVINGS = 4
+"""
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """A run of every stage on 600 digits: its experiment file, its folder, and the summary that ``run`` returned."""
+
+    file: Path
+    folder: Path
+    summary: dict[str, Any]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Data and extractors of all tests, made once, and nobody's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("LEANGEN_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def short() -> str:
+    """Python that shortens what is measured by the clock; for programs that tests start."""
+    return SHORT
+
+
+@pytest.fixture
+def shortened() -> Iterator[None]:
+    """The same in this process, for one test."""
+    with _shortened():
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TinyRun:
+    """One real run of every stage; nothing may write into its folder but the run itself."""
+    import torch
+
+    from nas import Experiment, run
+
+    home = tmp_path_factory.mktemp("tiny")
+    file = home / "tiny.yaml"
+    file.write_text(TINY)
+    threads = torch.get_num_threads()
+    try:
+        with _shortened():
+            summary = run(Experiment.load(file), home / "run")
+    finally:
+        torch.set_num_threads(threads)
+    assert os.environ["LEANGEN_CACHE"] == str(cache)
+    return TinyRun(file, home / "run", summary)
+
+
+def _shortened() -> Any:
+    return _Shortened()
+
+
+class _Shortened:
+    """``SHORT`` for a while."""
+
+    def __enter__(self) -> None:
+        import compress.planner
+        import nas.bank
+        import nas.baseline
+        import nas.final
+        import nas.reference
+        import nas.study
+
+        self._patch = patch = pytest.MonkeyPatch()
+        patch.setattr(nas.bank.bank_size, "__defaults__", (1024,))
+        for module, name, value in (
+            (nas.baseline, "_MEASURE_S", 0.1),
+            (nas.baseline, "_HALVINGS", 4),
+            (nas.study, "MEASURE_S", 0.1),
+            (nas.final, "MEASURE_S", 0.3),
+            (nas.reference, "_MEASURE_S", 0.3),
+            (compress.planner, "STEP_S", 0.3),
+        ):
+            patch.setattr(module, name, value)
+
+    def __exit__(self, *_: object) -> None:
+        self._patch.undo()
