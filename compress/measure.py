@@ -1,5 +1,6 @@
 """Latency of a generator: every variant that may ship is exported, and timed in turns with another file."""
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from compress.generator import Generator
 from compress.quantize import quantize
 
 FP32, INT8 = "fp32", "int8"
+FIRST_LOOK_S = 0.1
 CALIBRATION_ROWS = 64  # ranges of a generator's activations have settled by then
 
 
@@ -74,10 +76,25 @@ class Bench:
         quantize(files[FP32], files[INT8], inputs=rows, per_channel=False, target="onnxruntime")
         return files
 
-    def time_untrained(self, generator: Generator, against: Path, seconds: float) -> Timing:
-        """Return the timing of the fastest variant of ``generator``: weights do not change it, none need training."""
+    def time_untrained(
+        self, generator: Generator, against: Path, seconds: float, give_up_above: float = math.inf
+    ) -> Timing:
+        """Return the timing of the fastest variant of ``generator``: weights do not change it, none need training.
+
+        Args:
+            generator: Untrained, or not.
+            against: The file whose time is 1.
+            seconds: Of paired timing.
+            give_up_above: A ratio; where a first look of ``FIRST_LOOK_S`` lies above it with its whole interval, that
+                look is returned.
+        """
         with tempfile.TemporaryDirectory(prefix="leangen-measure-") as folder:
-            return fastest(self.ratios(against, self.variants(generator, Path(folder)), seconds))
+            files = self.variants(generator, Path(folder))
+            if seconds > FIRST_LOOK_S and math.isfinite(give_up_above):
+                look = fastest(self.ratios(against, files, FIRST_LOOK_S))
+                if look.ratio.ci95[0] > give_up_above:
+                    return look
+            return fastest(self.ratios(against, files, seconds))
 
 
 def fastest(ratios: Mapping[str, Ratio], names: Sequence[str] | None = None) -> Timing:

@@ -231,7 +231,8 @@ class Search:
             context.space.name, candidate.genotype, context.family.inputs, context.image
         )
         if candidate.ratio is None:
-            return measure_job(context, generator, self._limits.reference, MEASURE_S)
+            limit = self._limits.max_ratio if math.isfinite(self._limits.max_ratio) else None
+            return measure_job(context, generator, self._limits.reference, MEASURE_S, limit)
         until = self._config.rungs[len(candidate.rungs)]
         return train_job(
             context, out, self._schedule, until=until, origin=generator.origin, stream=Stream.RUNG

@@ -4,7 +4,7 @@
 ``train``: bring a generator from the checkpoint it has to a step of its schedule, save it, score it.
 """
 
-import resource
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.memory import own_peak_mib
 from compress.generator import Edit, Generator, Origin, apply_edits
 from compress.running import run_module
 from nas.context import Context
@@ -33,18 +34,23 @@ def evaluate(job: Job) -> Result:
         result = kinds[job["kind"]](job)
     except Exception as error:  # noqa: BLE001 - whatever a candidate does wrong is that candidate's result
         result = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {**result, "seconds": round(time.monotonic() - began, 3), "peak_mib": round(peak_mib, 1)}
+    return {**result, "seconds": round(time.monotonic() - began, 3), "peak_mib": own_peak_mib()}
 
 
-def measure_job(context: Context, generator: Generator, reference: Path, seconds: float) -> Job:
-    """Return the job that times ``generator`` untrained against ``reference``."""
+def measure_job(
+    context: Context, generator: Generator, reference: Path, seconds: float, limit: float | None = None
+) -> Job:
+    """Return the job that times ``generator`` untrained against ``reference``.
+
+    What lies far above ``limit``, the highest ratio that matters, is timed only for a moment.
+    """
     return {
         "kind": "measure",
         "run": str(context.folder.path),
         "origin": generator.origin.to_json(),
         "reference": str(reference),
         "seconds": seconds,
+        "limit": limit,
     }
 
 
@@ -94,7 +100,8 @@ def _build(job: Job, seed: int) -> Generator:
 def _measure(job: Job) -> Result:
     context = Context.of_folder(Path(job["run"]))
     generator = _build(job, context.experiment.seed)
-    timing = context.bench.time_untrained(generator, Path(job["reference"]), job["seconds"])
+    limit = math.inf if job["limit"] is None else job["limit"]
+    timing = context.bench.time_untrained(generator, Path(job["reference"]), job["seconds"], give_up_above=limit)
     return {"ratio": timing.to_json()}
 
 

@@ -45,11 +45,12 @@ def total_steps(schedule: Schedule) -> int:
 
 def locate(schedule: Schedule, step: int) -> tuple[Phase, int]:
     """Return the phase that ``step`` (from 0) lies in, and its index within that phase."""
+    index = step
     for phase in schedule:
-        if step < phase.steps:
-            return phase, step
-        step -= phase.steps
-    raise ValueError(f"step {step} lies beyond the schedule's last")
+        if index < phase.steps:
+            return phase, index
+        index -= phase.steps
+    raise ValueError(f"step {step} lies beyond the schedule's last, {total_steps(schedule) - 1}")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.files import sha256_file, write_bytes
+from benchmarks.files import sha256_file
 from benchmarks.inputs import InputSpec
 from benchmarks.runtimes.onnx import generate
 from compress.export import export_onnx
@@ -141,8 +141,5 @@ def classifier_extractor(seen: ImageSet, cache: Path, progress: Progress | None 
         model = train_classifier(seen, progress=progress)
         channels, size = seen.images.shape[1], seen.images.shape[2]
         spec = InputSpec("pixels", (channels, size, size), "float32", {"kind": "uniform", "low": -1.0, "high": 1.0})
-        beside = path.with_suffix(".part.onnx")
-        export_onnx(_Features(model, spec), beside)
-        write_bytes(path, beside.read_bytes())
-        beside.unlink()
+        export_onnx(_Features(model, spec), path)
     return Extractor("classifier", path, sha256_file(path))

@@ -97,7 +97,7 @@ class Judge:
 
     def floor(self, others: Images) -> Score:
         """Return the distance of other real pictures to this judge's: what a perfect generator would get."""
-        features = self._cached("floor", lambda: others)
+        features = self.extractor.features(others, self.threads)
         draws = frechet.bootstrap(self.real_features, [features], seed=self._bootstrap_seed, draws=50)
         return self._reference_score(features, len(others), draws)
 
