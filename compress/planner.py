@@ -131,13 +131,19 @@ class Planner:
 
     def _try_quantization(self, current: _Variant, per_channel: bool) -> _Variant:
         kind = "per channel" if per_channel else "per tensor"
-        folder = self._new_folder(f"quantize-{kind.replace(' ', '-')}")
+        name = f"quantize {kind}"
+        folder = self._new_folder(name.replace(" ", "-"))
         file = folder / "model.int8.onnx"
         rows = draw_inputs(current.generator.inputs, CALIBRATION_ROWS, self._bench.calibration_seed)
-        record = quantize(current.floats, file, inputs=rows, per_channel=per_channel)
+        settings: dict[str, Any] = {"per_channel": per_channel}
+        try:
+            record = quantize(current.floats, file, inputs=rows, per_channel=per_channel)
+        except CompressError as error:
+            self._record(StepResult(name, False, f"refused: {error}", settings=settings), folder)
+            return current
         ratio = self._bench.ratios(current.file, {INT8: file}, STEP_S)[INT8]
-        settings = {"per_channel": per_channel, "operators": dict(record.operators)}
-        result = self._decide(f"quantize {kind}", file, current.file, ratio, settings, record.cause)
+        settings = settings | {"operators": dict(record.operators)}
+        result = self._decide(name, file, current.file, ratio, settings, record.cause)
         self._record(result, folder)
         if not result.kept:
             return current

@@ -7,6 +7,7 @@ process and a remote task run the same function, ``nas.worker.evaluate``.
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -103,6 +104,8 @@ def _evaluate(job: Job) -> Result:
 def _begin_worker(parent: int, threads: int) -> None:
     import torch
 
+    # Ctrl-C reaches every process of a terminal: the driver ends its workers, each at its last checkpoint.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 

@@ -18,8 +18,10 @@ from compress.measure import FP32, INT8
 from compress.running import run_module
 from nas.bank import BANK_FILE, bank_size, write_bank
 from nas.context import Context
+from nas.experiment import ReferenceConfig
 from nas.families.base import Phase, Trainer
 from nas.folder import Record
+from nas.interrupts import at_a_safe_moment
 from nas.progress import Progress
 from nas.seeds import Stream
 from nas.worker import Saver
@@ -71,26 +73,35 @@ def _train(context: Context, trainer: Trainer, progress: Progress) -> list[Recor
     save = Saver(trainer.save, checkpoint)
     progress.start("reference", config.steps, "steps")
 
-    def on_step(step: int) -> None:
-        save(step)
-        if step % 10 == 0:
-            progress.update("reference", step, f"FID {curve[-1]['value']:.1f}" if curve else "")
-
     threads = torch.get_num_threads()
     torch.set_num_threads(context.experiment.search.workers)
     try:
-        for point in range(1, config.evaluations + 1):
-            until = round(config.steps * point / config.evaluations)
-            if until < trainer.step or any(point["step"] == until for point in curve):
-                continue
-            trainer.run(until, on_step)
-            curve.append(_score(context, trainer, until))
-            trainer.save(checkpoint)
-            write_json(curve_file, curve)
+        with at_a_safe_moment() as asked_to_stop:
+
+            def on_step(step: int) -> None:
+                save(step)
+                if step % 10 == 0:
+                    progress.update("reference", step, f"FID {curve[-1]['value']:.1f}" if curve else "")
+                if asked_to_stop():
+                    trainer.save(checkpoint)
+                    raise KeyboardInterrupt
+
+            for until in _points(config):
+                if until < trainer.step or any(point["step"] == until for point in curve):
+                    continue
+                trainer.run(until, on_step)
+                curve.append(_score(context, trainer, until))
+                trainer.save(checkpoint)
+                write_json(curve_file, curve)
     finally:
         torch.set_num_threads(threads)
     progress.finish("reference", f"FID {curve[-1]['value']:.2f}")
     return curve
+
+
+def _points(config: ReferenceConfig) -> list[int]:
+    """Return the steps at which the reference is scored: evenly spaced, the last step among them."""
+    return [round(config.steps * point / config.evaluations) for point in range(1, config.evaluations + 1)]
 
 
 def _score(context: Context, trainer: Trainer, step: int) -> Record:

@@ -37,6 +37,7 @@ SCORED = (COMPLETE, INFEASIBLE, DOMINATED)  # outcomes with values that a sample
 STUDY = "search"  # not the experiment's name: a renamed experiment goes on in the same folder
 PROPOSALS_PER_TRIAL = 20
 STARTUP = 16  # proposals before the sampler has seen enough to be better than chance
+STARTED_BELOW = 0.9  # of the blank picture's score
 MEASURE_S = 0.6  # of paired timing; the interval of the ratio is then about 1 %
 
 Suggest = Callable[[str, tuple[Any, ...]], Any]
@@ -265,9 +266,11 @@ class Search:
         # One that failed later cannot be chosen any more, so it must not stop others.
         rivals = [one for one in self.candidates.values() if one.outcome != FAILED]
         better = dominator(mine, [other for one in rivals if (other := one.standing(rung)) is not None])
+        started = mine.value < STARTED_BELOW * self._limits.blank
         if len(candidate.rungs) == len(self._config.rungs):
-            return COMPLETE
-        if better is not None:
+            candidate.error = None if started else "not started: it scores like the blank picture"
+            return COMPLETE if started else FAILED
+        if better is not None and started:  # not to have started is no rank: it may be a slow starter
             candidate.dominated_by = better.id
             return DOMINATED
         return None

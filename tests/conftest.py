@@ -1,7 +1,7 @@
 """What several rooms' tests need: a cache of their own, and one small run of every stage, made once a session."""
 
-import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ name: tiny
 data: {name: mnist-5k, limit: 600}
 reference: {steps: 60, evaluations: 3, width: 16}
 quality: {budget: "fid<=+100000", samples: 400}
-search: {trials: 3, minutes: 1, rungs: [20, 60], finalists: 2, final_distill: 60, final_adversarial: 20}
+search: {trials: 3, minutes: 1, workers: 1, rungs: [20, 60], finalists: 2, final_distill: 60, final_adversarial: 20}
 target: {min_speedup: 1.5}
 compress: {recover: 20}
 export: {tensorrt: false}
@@ -76,36 +76,25 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TinyRun:
             summary = run(Experiment.load(file), home / "run")
     finally:
         torch.set_num_threads(threads)
-    assert os.environ["LEANGEN_CACHE"] == str(cache)
     return TinyRun(file, home / "run", summary)
 
 
-def _shortened() -> Any:
-    return _Shortened()
+@contextmanager
+def _shortened() -> Iterator[None]:
+    """``SHORT``, and back."""
+    import compress.planner
+    import nas.bank
+    import nas.baseline
+    import nas.final
+    import nas.reference
+    import nas.study
 
-
-class _Shortened:
-    """``SHORT`` for a while."""
-
-    def __enter__(self) -> None:
-        import compress.planner
-        import nas.bank
-        import nas.baseline
-        import nas.final
-        import nas.reference
-        import nas.study
-
-        self._patch = patch = pytest.MonkeyPatch()
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nas.bank.bank_size, "__defaults__", (1024,))
-        for module, name, value in (
-            (nas.baseline, "_MEASURE_S", 0.1),
-            (nas.baseline, "_HALVINGS", 4),
-            (nas.study, "MEASURE_S", 0.1),
-            (nas.final, "MEASURE_S", 0.3),
-            (nas.reference, "_MEASURE_S", 0.3),
-            (compress.planner, "STEP_S", 0.3),
-        ):
-            patch.setattr(module, name, value)
-
-    def __exit__(self, *_: object) -> None:
-        self._patch.undo()
+        patch.setattr(nas.baseline, "_MEASURE_S", 0.1)
+        patch.setattr(nas.baseline, "_HALVINGS", 4)
+        patch.setattr(nas.study, "MEASURE_S", 0.1)
+        patch.setattr(nas.final, "MEASURE_S", 0.3)
+        patch.setattr(nas.reference, "_MEASURE_S", 0.3)
+        patch.setattr(compress.planner, "STEP_S", 0.3)
+        yield
