@@ -116,6 +116,7 @@ class Planner:
         folder = self._new_folder(f"prune-{share:.0%}".rstrip("%"))
         pruned.save(folder)
         recovered = self._task.recover(pruned, folder)
+        recovered.save(folder)  # whatever the task left there: the folder holds what its files were exported from
         files = self._bench.variants(recovered, folder)
         # int8 comes last and may change what is fast, so the faster variant of each side is compared.
         before = self._fastest_file(current)

@@ -55,7 +55,7 @@ def read_bank(path: Path, specs: tuple[InputSpec, ...], seed: tuple[int, ...]) -
     """
     try:
         pictures = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:  # EOFError: the file is empty
         raise NasError(f"{path} cannot be read ({error}): delete it and run again, it is drawn anew") from error
     if pictures.dtype != np.float16 or pictures.ndim != 4:
         raise NasError(f"{path} is no bank of pictures: delete it and run again, it is drawn anew")

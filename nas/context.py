@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from benchmarks.inputs import draw_inputs
 from benchmarks.records import Target
@@ -22,7 +23,7 @@ from nas.quality.extractors import Extractor, get_extractor
 from nas.quality.judge import METRIC, Judge
 from nas.seeds import Stream
 from search_spaces import get_space
-from search_spaces.space import ImageShape, SearchSpace
+from search_spaces.space import ImageShape, SearchSpace, SearchSpaceError
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class Context:
         splits = split(load_images(experiment.data, progress=progress))
         image = ImageShape(*splits.seen.images.shape[1:])
         family = get_family(experiment, image)
-        space = get_space(experiment.space.name)
+        space = _get_space(experiment)
         extractor = get_extractor(experiment.quality.extractor, splits.seen, cache_folder(), progress)
         return cls(experiment, folder, splits, image, family, space, extractor)
 
@@ -109,6 +110,22 @@ class Context:
     def inputs(self, stream: Stream, n: int) -> dict[str, NDArray[np.generic]]:
         """Return ``n`` rows of every input, from the latents of ``stream``."""
         return draw_inputs(self.family.inputs, n, (self.experiment.seed, stream))
+
+
+class _NoOptions(BaseModel):
+    """What a space can be told in the experiment file besides its name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _get_space(experiment: Experiment) -> SearchSpace:
+    """Return the space that ``experiment`` names. Raises ExperimentError if there is none, or it has options."""
+    try:
+        space = get_space(experiment.space.name)
+    except SearchSpaceError as error:
+        raise experiment.problem(("space",), str(error)) from error
+    experiment.options("space", _NoOptions)
+    return space
 
 
 def _check_metrics(experiment: Experiment) -> None:

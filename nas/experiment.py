@@ -119,7 +119,7 @@ class DataConfig(Section):
 class ReferenceConfig(Section):
     """The reference: the family's stock generator, trained here. Teacher, and the "before" of every comparison."""
 
-    steps: Steps = Field(3000, description="Steps of its adversarial training")
+    steps: Steps = Field(2400, description="Steps of its adversarial training")
     width: int = Field(64, ge=4, le=1024, description="Channels of its last hidden layer (ngf of a DCGAN)")
     evaluations: int = Field(8, ge=2, le=1000, description="Points on its curve of quality over steps")
 
@@ -172,11 +172,11 @@ class SearchConfig(Section):
     trials: int = Field(24, ge=1, le=1_000_000, description="Candidates to train; proposals end at 20 times that")
     minutes: PositiveFloat = Field(5, le=1_000_000, description="Wall minutes of the search")
     rungs: tuple[Steps, ...] = Field(
-        (300, 900), strict=False, min_length=1, max_length=20, description="Steps after which weak candidates stop"
+        (1200, 4000), strict=False, min_length=1, max_length=20, description="Steps after which weak candidates stop"
     )
     finalists: int = Field(3, ge=1, le=1000, description="Members of the front that are trained to the end")
-    final_distill: StepsOrNone = Field(3000, description="Steps a finalist is distilled from the reference, 0 = none")
-    final_adversarial: StepsOrNone = Field(1000, description="Adversarial steps of a finalist after that, 0 = none")
+    final_distill: StepsOrNone = Field(8000, description="Steps a finalist is distilled from the reference, 0 = none")
+    final_adversarial: StepsOrNone = Field(600, description="Adversarial steps of a finalist after that, 0 = none")
     workers: int = Field(2, ge=1, le=1024, description="Single-threaded processes that train candidates")
     sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="Who proposes genotypes")
 
@@ -207,7 +207,7 @@ class CompressConfig(Section):
     prune_ratios: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.25,), strict=False, min_length=1, max_length=20, description="Shares of channels to prune, in turn"
     )
-    recover: StepsOrNone = Field(800, description="Steps of recovery after a pruning, 0 = none")
+    recover: StepsOrNone = Field(4000, description="Steps of recovery after a pruning, 0 = none")
 
 
 class ExportConfig(Section):
@@ -279,13 +279,17 @@ class Experiment(Section):
         """The whole experiment as YAML, every default written out, paths absolute; ``load`` reads it back."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
+    def decisive(self) -> dict[str, Any]:
+        """Every value that can change a result, as plain JSON: all but ``name`` and ``search.workers``."""
+        return self.model_dump(mode="json", exclude={"name": True, "search": {"workers"}})
+
     def digest(self, *sections: str) -> str:
         """64 hex digits of what can change a result: all but ``name`` and ``search.workers``.
 
         Args:
             sections: Only these top-level keys, e.g. ``("seed", "data", "reference")`` for what a stage depends on.
         """
-        values = self.model_dump(mode="json", exclude={"name": True, "search": {"workers"}})
+        values = self.decisive()
         unknown = set(sections) - set(values)
         assert not unknown, f"no such sections: {sorted(unknown)}"
         chosen = {key: values[key] for key in sections or values}

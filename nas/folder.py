@@ -68,7 +68,7 @@ class RunFolder:
         earlier = Experiment.load(self.experiment_file)
         if earlier.digest() == experiment.digest():
             return
-        changed = _differences(earlier.model_dump(mode="json"), experiment.model_dump(mode="json"))
+        changed = _differences(earlier.decisive(), experiment.decisive())
         raise FolderError(
             f"{self.path} holds an earlier run of another experiment (changed: {', '.join(changed)}): "
             "write to another folder with --out, or rename the old one out of the way with --fresh"

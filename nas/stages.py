@@ -12,7 +12,7 @@ from compress.quality import Score
 from nas.baseline import FOLDER as BASELINE
 from nas.compressing import compress_winner
 from nas.context import Context
-from nas.executors import LocalExecutor
+from nas.executors import Executor, LocalExecutor
 from nas.experiment import Experiment
 from nas.exporting import export_winner
 from nas.final import contestants, judge_held_out, measure_latency, operators_of, write_grids
@@ -54,15 +54,16 @@ def run(
     if unknown:
         raise FolderError(f"stages are {', '.join(STAGES)}; found {', '.join(sorted(unknown))}")
     folder = RunFolder.create((out or Path("runs") / experiment.name).absolute(), experiment, fresh=fresh)
-    with folder.locked():
-        return _Run(experiment, folder, progress or Silent()).do(stages or STAGES)
+    with folder.locked(), LocalExecutor(experiment.search.workers) as executor:
+        return _Run(experiment, folder, executor, progress or Silent()).do(stages or STAGES)
 
 
 class _Run:
     """One process's pass over the stages."""
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, progress: Progress) -> None:
+    def __init__(self, experiment: Experiment, folder: RunFolder, executor: Executor, progress: Progress) -> None:
         self._experiment, self._folder, self._progress = experiment, folder, progress
+        self._executor = executor
         with folder.timed("data"):
             self._context = Context.build(experiment, folder, progress)
 
@@ -87,9 +88,6 @@ class _Run:
         verdict = self._summarize()["verdict"]
         return verdict is not None and not verdict["met"]
 
-    def _executor(self) -> LocalExecutor:
-        return LocalExecutor(self._experiment.search.workers)
-
     def _reference(self) -> None:
         train_reference(self._context, self._progress)
 
@@ -110,11 +108,10 @@ class _Run:
     def _search(self) -> None:
         if self._folder.record("candidates") is not None:
             return
-        with self._executor() as executor:
-            search = Search(self._context, self._limits(), executor, self._progress)
-            search.run()
-            rows = [vars(one) for one in search.candidates.values()]
-            counts = {outcome: search.count(outcome) for outcome in OUTCOMES}
+        search = Search(self._context, self._limits(), self._executor, self._progress)
+        search.run()
+        rows = [vars(one) for one in search.candidates.values()]
+        counts = {outcome: search.count(outcome) for outcome in OUTCOMES}
         self._folder.finish("candidates", {"rows": rows, "counts": counts})
 
     def _limits(self) -> Limits:
@@ -137,21 +134,19 @@ class _Run:
         self._folder.need("candidates", "leangen search")
         search = self._experiment.search
         teacher = Score.from_json(self._reference_record["quality_seen"])
-        with self._executor() as executor:
-            finalists = choose(
-                Search.read(self._context),
-                teacher=teacher,
-                budget=self._experiment.quality.budgets[0],
-                steps=search.final_distill,
-                count=search.finalists,
-            )
-            train_finalists(self._context, finalists, self._reference_file, executor, self._progress)
+        finalists = choose(
+            Search.read(self._context),
+            teacher=teacher,
+            budget=self._experiment.quality.budgets[0],
+            steps=search.final_distill,
+            count=search.finalists,
+        )
+        train_finalists(self._context, finalists, self._reference_file, self._executor, self._progress)
 
     def _compress(self) -> None:
         winner = self._folder.need("finalists", "leangen search")["winner"]
-        with self._executor() as executor:
-            path = self._folder.path / "finalists" / winner
-            compress_winner(self._context, path, self._reference_file, executor, self._progress)
+        path = self._folder.path / "finalists" / winner
+        compress_winner(self._context, path, self._reference_file, self._executor, self._progress)
 
     def _export(self) -> None:
         if self._folder.record("export") is not None:

@@ -25,6 +25,7 @@ from nas.progress import Progress, Silent
 VERSION = 1  # raise it when the classifier's architecture or training changes: its features are then others
 FEATURES = 64
 EPOCHS = 14
+LEAST_STEPS = 300  # for sets so small that their passes are few
 BATCH = 64
 
 
@@ -105,7 +106,7 @@ def train_classifier(images: ImageSet, *, seed: int = 0, progress: Progress | No
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Classifier(pictures.shape[1], pictures.shape[2], len(images.classes))
-    steps = max(EPOCHS * len(pictures) // BATCH, 300)
+    steps = max(EPOCHS * len(pictures) // BATCH, LEAST_STEPS)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     told.start("classifier", steps, "steps")

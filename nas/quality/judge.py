@@ -62,9 +62,7 @@ class Judge:
         return self._features[key]
 
     def _of_file(self, path: Path) -> NDArray[np.float64]:
-        return self._cached(
-            sha256_file(path), lambda: generate(path, self.latents(), batch=250, threads=self.threads)
-        )
+        return self._cached(sha256_file(path), lambda: generate(path, self.latents(), batch=250, threads=self.threads))
 
     def score(self, draw: Draw) -> tuple[Score, str | None]:
         """Return the score of what ``draw`` makes of the latents, and what is wrong with it (see ``diagnose``)."""
@@ -107,9 +105,7 @@ class Judge:
         features = np.repeat(self.extractor.features(mean, self.threads), len(self.real), axis=0)
         return self._reference_score(features, len(self.real), None)
 
-    def _reference_score(
-        self, features: NDArray[np.float64], n: int, draws: NDArray[np.float64] | None
-    ) -> Score:
+    def _reference_score(self, features: NDArray[np.float64], n: int, draws: NDArray[np.float64] | None) -> Score:
         error = 0.0 if draws is None else float(draws.std(ddof=1))
         value = frechet.fid(self.real_features, features)
         return Score(METRIC, self.extractor.label, n, (self.seed, int(self.stream)), value, error)

@@ -65,7 +65,7 @@ def test_saving_changes_nothing(tmp_path):
 
 
 def test_two_modules_stay_apart(tmp_path):
-    """"net" and "net.a" share a prefix; their tensors do not mix."""
+    """ "net" and "net.a" share a prefix; their tensors do not mix."""
     modules = {"net": nn.Linear(2, 1), "other": nn.Linear(3, 1)}
     save_checkpoint(tmp_path / "c.safetensors", 1, modules)
     loaded = {"net": nn.Linear(2, 1), "other": nn.Linear(3, 1)}
@@ -162,7 +162,7 @@ def test_another_optimizer_is_refused(tmp_path, key, value):
     train(module, optimizer, range(1))
     save_checkpoint(path, 1, {"net": module}, {"adam": optimizer})
     path.write_bytes(safetensors.torch.save({**safetensors.torch.load_file(path), key: value}))
-    with pytest.raises(CompressError, match="belongs to another network .*optimizer adam"):
+    with pytest.raises(CompressError, match=r"belongs to another network .*optimizer adam"):
         load_checkpoint(path, {"net": module}, {"adam": optimizer})
 
 

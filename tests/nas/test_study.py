@@ -1,4 +1,4 @@
-"""The search, driven by an executor whose results are written here: who goes on, what Optuna is told, what is resumed."""
+"""The search, driven by an executor whose results stand here: who goes on, what Optuna is told, what is resumed."""
 
 import itertools
 import math
@@ -174,7 +174,7 @@ def test_one_that_failed_later_stops_nobody(start):
 
 
 def test_a_genotype_that_cannot_be_built_fails_without_a_job(start, monkeypatch):
-    search, executor = start([(FAST, 50.0, 20.0)], trials=1)
+    search, _ = start([(FAST, 50.0, 20.0)], trials=1)
     build, calls = study.Generator.from_genotype, itertools.count()
 
     def first_fails(*arguments):

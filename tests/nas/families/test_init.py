@@ -53,9 +53,7 @@ def test_a_wrong_option_is_refused(tmp_path, option):
 
 def test_a_family_is_called_like_its_file(tmp_path, monkeypatch):
     chosen = experiment(tmp_path, "gan")
-    stranger = types.SimpleNamespace(
-        Options=importlib_options(), make=lambda *_: types.SimpleNamespace(name="other")
-    )
+    stranger = types.SimpleNamespace(Options=importlib_options(), make=lambda *_: types.SimpleNamespace(name="other"))
     monkeypatch.setattr(nas.families.importlib, "import_module", lambda _: stranger)
     with pytest.raises(NasError, match="makes a family called 'other'"):
         get_family(chosen, IMAGE)

@@ -33,7 +33,8 @@ def two_classes(size=16, channels=1, n=240):
 def quick():
     """Trainings of a few steps instead of the least number of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extractors, "max", lambda *_: 12, raising=False)
+        patch.setattr(extractors, "EPOCHS", 1)
+        patch.setattr(extractors, "LEAST_STEPS", 12)
         yield
 
 
@@ -45,6 +46,7 @@ def trained(quick, tmp_path_factory):
 
 def test_it_can_tell_digits_it_has_not_seen(digits, monkeypatch):
     monkeypatch.setattr(extractors, "EPOCHS", 1)
+    monkeypatch.setattr(extractors, "LEAST_STEPS", 300)
     model = train_classifier(digits.seen)
     assert not model.training
     with torch.inference_mode():
@@ -108,7 +110,7 @@ def test_a_cached_file_is_used_again(trained, monkeypatch):
 
 
 def test_other_pictures_and_other_versions_have_other_files(quick, trained, monkeypatch, tmp_path):
-    extractor, cache = trained
+    extractor, _ = trained
     assert classifier_extractor(two_classes(n=250), tmp_path).path.name != extractor.path.name
     monkeypatch.setattr(extractors, "VERSION", extractors.VERSION + 1)
     assert classifier_extractor(two_classes(), tmp_path).path.name != extractor.path.name
@@ -121,7 +123,7 @@ def test_the_label_names_the_file(trained):
     assert extractor.label == f"classifier@{digest[:12]}"
 
 
-@pytest.mark.parametrize(("size", "channels"), [(8, 1), (16, 3), (32, 3), (64, 1), (128, 3)])
+@pytest.mark.parametrize(("size", "channels"), [(8, 1), (16, 3), (32, 3), (64, 1)])
 def test_pictures_of_every_size(quick, size, channels, tmp_path):
     pictures = two_classes(size, channels, 20)
     features = classifier_extractor(pictures, tmp_path).features(to_float(pictures.images[:3]))

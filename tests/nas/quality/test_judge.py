@@ -205,10 +205,10 @@ def nan_file(file, folder):
 
 
 def test_the_standard_error_is_the_spread_over_other_latents(extractor, real, files):
-    """Only half of it: the bootstrap draws the reals anew as well, so it must be the larger one."""
+    """The bootstrap draws the reals anew as well, so what latents alone do must not be much more."""
     values = [judge_of(extractor, real, seed=seed).evaluate({"a": files["a"]})["a"].score for seed in range(12)]
     spread = np.std([score.value for score in values], ddof=1)
-    assert spread < 2 * np.mean([score.standard_error for score in values])
+    assert spread < 1.5 * np.mean([score.standard_error for score in values])
 
 
 def test_the_metric_is_a_known_one():

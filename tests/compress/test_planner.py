@@ -1,0 +1,335 @@
+"""The planner, with scripted timings and scores on real generators: what is tried, kept, refused, and recorded."""
+
+import copy
+import json
+import math
+import sys
+import types
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.inputs import InputSpec, draw_inputs
+from benchmarks.records import Ratio, Target
+from benchmarks.runtimes.onnx import generate
+from compress import planner
+from compress.errors import CompressError
+from compress.export import export_onnx
+from compress.generator import Generator
+from compress.measure import Bench
+from compress.planner import Planner, Recipe
+from compress.quality import Budget, Difference, Score
+from compress.running import run_module
+from compress.task import Evaluation
+from search_spaces.space import ImageShape
+
+Z = (InputSpec("z", (16,), "float32", {"kind": "normal"}),)
+IMAGE = ImageShape(1, 32, 32)
+GENOTYPE = {
+    "body": "conv", "start": 8, "width": 32, "upsampling": "shuffle4", "blocks": 1, "kernel": 3,
+    "norm": "batch", "activation": "relu", "output": "tanh",
+}  # fmt: skip
+REFERENCE, START = "reference", "00-start"
+
+
+@dataclass(frozen=True)
+class ScriptedBench(Bench):
+    """Milliseconds by folder and file, e.g. {"01-prune-25": {"model.onnx": 2}}; exact to one percent."""
+
+    script: dict = field(default_factory=dict)
+
+    def ratios(self, against, files, seconds):
+        def ratio(value):
+            return Ratio(value, (0.99 * value, 1.01 * value), 50)
+
+        return {name: ratio(self._cost(path) / self._cost(against)) for name, path in files.items()}
+
+    def _cost(self, path):
+        return self.script[path.parent.name][path.name]
+
+
+@dataclass
+class ScriptedTask:
+    """FIDs by folder; differences are exact to 0.1. Recovery moves every weight a little."""
+
+    script: dict
+    inputs: tuple = Z
+    asked: list = field(default_factory=list)
+    recovered: list = field(default_factory=list)
+
+    def evaluate(self, files):
+        self.asked.append({name: path.parent.name for name, path in files.items()})
+        values = {name: self.script[path.parent.name] for name, path in files.items()}
+        return {name: Evaluation(score(value), differences(name, values)) for name, value in values.items()}
+
+    def recover(self, generator, folder):
+        self.recovered.append((generator, folder.name))
+        module = copy.deepcopy(generator.module)
+        with torch.no_grad():
+            for weight in module.parameters():
+                weight.mul_(1.01)
+        return replace(generator, module=module)
+
+
+def score(value):
+    return Score("fid", "scripted", 100, (0,), value, 0.1)
+
+
+def differences(name, values):
+    gaps = {other: values[name] - value for other, value in values.items() if other != name}
+    return {other: Difference(gap, (gap - 0.1, gap + 0.1)) for other, gap in gaps.items()}
+
+
+def costs(fp32, int8=None):
+    return {"model.onnx": fp32, "model.int8.onnx": int8 or 2 * fp32}
+
+
+START_COSTS = costs(10)
+
+
+@pytest.fixture
+def generator():
+    torch.manual_seed(0)
+    return Generator.from_genotype("decoder", GENOTYPE, Z, IMAGE)
+
+
+@pytest.fixture
+def compress(tmp_path, generator):
+    """Run the planner on milliseconds and FIDs by folder; the start takes 10 ms (int8: 20) at FID 20, as the reference.
+
+    Returns what was kept, the task, and the folder.
+    """
+    (tmp_path / REFERENCE).mkdir()
+    export_onnx(generator, tmp_path / REFERENCE / "model.onnx")
+
+    def run(milliseconds, fids, recipe=None, *, start=START_COSTS, one=generator, budget="fid<=+10%", heard=None):
+        bench = ScriptedBench(Target(), Z, seed=(0, 9), calibration_seed=(0, 7), script={START: start, **milliseconds})
+        task = ScriptedTask({REFERENCE: 20.0, START: 20.0, **fids})
+        plan = Planner(
+            task,
+            bench,
+            Budget.parse(budget),
+            reference=tmp_path / REFERENCE / "model.onnx",
+            folder=tmp_path / "compressed",
+            on_step=(heard if heard is not None else []).append,
+        )
+        return plan.run(one, recipe or Recipe()), task, tmp_path / "compressed"
+
+    return run
+
+
+PRUNED, TENSOR, CHANNEL = "01-prune-25", "02-quantize-per-tensor", "03-quantize-per-channel"
+SLOWER = {TENSOR: costs(0, 12), CHANNEL: costs(0, 12)}
+SAME = {PRUNED: 20.0, TENSOR: 20.0, CHANNEL: 20.0}
+
+
+def test_everything_that_helps_is_kept_in_order(compress):
+    """10 ms -> 6 pruned -> 3 per tensor -> 2 per channel: each against what was kept before."""
+    found, task, folder = compress({PRUNED: costs(6), TENSOR: costs(0, 3), CHANNEL: costs(0, 2)}, SAME)
+    assert [step.name for step in found.steps] == ["prune 25%", "quantize per tensor", "quantize per channel"]
+    assert [step.kept for step in found.steps] == [True, True, True]
+    assert [step.ratio.value for step in found.steps] == pytest.approx([6 / 10, 3 / 6, 2 / 3])
+    assert [edit.kind for edit in found.generator.edits] == ["prune", "quantize"]
+    assert found.generator.edits[1].settings["per_channel"] is True
+    assert found.generator.edits[1].settings["calibration_seed"] == [0, 7]
+    assert (found.file, found.precision) == (folder / CHANNEL / "model.int8.onnx", "int8")
+    assert task.asked == [
+        {"reference": REFERENCE, "before": START, "after": PRUNED},
+        {"reference": REFERENCE, "before": PRUNED, "after": TENSOR},
+        {"reference": REFERENCE, "before": TENSOR, "after": CHANNEL},
+    ]
+
+
+def test_per_channel_has_to_beat_per_tensor(compress):
+    """Both are faster than fp32; the second is not faster than the first."""
+    found, _, folder = compress({PRUNED: costs(6), TENSOR: costs(0, 3), CHANNEL: costs(0, 3)}, SAME)
+    assert [step.kept for step in found.steps] == [True, True, False]
+    assert found.generator.edits[-1].settings["per_channel"] is False
+    assert found.file == folder / TENSOR / "model.int8.onnx"
+
+
+def test_per_channel_is_tried_where_per_tensor_was_refused(compress):
+    """For its quality: per tensor is outside the budget, per channel inside."""
+    fids = {PRUNED: 20.0, TENSOR: 30.0, CHANNEL: 20.0}
+    found, task, _ = compress({PRUNED: costs(6), TENSOR: costs(0, 3), CHANNEL: costs(0, 4)}, fids)
+    assert [step.kept for step in found.steps] == [True, False, True]
+    assert task.asked[2]["before"] == PRUNED
+    assert [edit.kind for edit in found.generator.edits] == ["prune", "quantize"]
+
+
+def test_what_is_faster_but_outside_the_budget_is_refused(compress):
+    """FID 23 against 20, and +10 % allowed: the cause names measurement and limit; the start ships."""
+    found, _, folder = compress({PRUNED: costs(6), **SLOWER}, {**SAME, PRUNED: 23.0})
+    assert [step.kept for step in found.steps] == [False, False, False]
+    assert found.steps[0].reason == (
+        "refused: fid 23 (+3 [+2.9, +3.1] against the reference) is outside fid<=+10% (limit 22)"
+    )
+    assert (found.file, found.precision) == (folder / START / "model.onnx", "fp32")
+    assert found.generator.edits == ()
+
+
+def test_a_slower_step_is_refused_with_its_cause(compress):
+    found, _, _ = compress({PRUNED: costs(6), TENSOR: costs(0, 9), CHANNEL: costs(0, 12)}, SAME)
+    assert [step.kept for step in found.steps] == [True, False, False]
+    assert found.steps[1].reason == "refused: 1.50x slower [1.48, 1.52]"
+    assert found.precision == "fp32"
+
+
+def test_what_stays_in_float_is_named(compress):
+    """Transposed convolutions have no int8 kernel, and the report says so."""
+    torch.manual_seed(0)
+    genotype = {**GENOTYPE, "start": 4, "width": 16, "upsampling": "transposed", "taper": 0.5, "blocks": 0}
+    del genotype["kernel"]
+    dcgan = Generator.from_genotype("decoder", genotype, Z, IMAGE)
+    found, _, _ = compress(
+        {"01-quantize-per-tensor": costs(0, 15), "02-quantize-per-channel": costs(0, 15)},
+        {"01-quantize-per-tensor": 20.0, "02-quantize-per-channel": 20.0},
+        Recipe(prune_ratios=()),
+        one=dcgan,
+    )
+    assert all(step.reason.endswith("3 ConvTranspose stay in fp32") for step in found.steps), found.steps
+    assert found.steps[0].settings["operators"]["ConvTranspose"] == 3
+
+
+def test_better_quality_keeps_a_step_that_is_not_slower(compress):
+    """FID 15 after 20, ratio 1.00 [0.99, 1.01]."""
+    found, _, _ = compress({PRUNED: costs(10), **SLOWER}, {**SAME, PRUNED: 15.0})
+    assert found.steps[0].reason.startswith("kept: fid -5 [-5.1, -4.9] against the step before")
+
+
+@pytest.mark.parametrize("fid", [math.nan, math.inf])
+def test_a_step_without_a_score_is_refused(compress, fid):
+    found, _, _ = compress({PRUNED: costs(1), **SLOWER}, {**SAME, PRUNED: fid})
+    assert not found.steps[0].kept
+
+
+def test_losses_do_not_add_up_unseen(compress):
+    """+1.5 and +1.5: each would pass against the step before, the second does not against the reference."""
+    recipe = Recipe(prune_ratios=(0.25, 0.5), quantize=False)
+    found, _, _ = compress({PRUNED: costs(6), "02-prune-50": costs(3)}, {PRUNED: 21.5, "02-prune-50": 23.0}, recipe)
+    assert [step.kept for step in found.steps] == [True, False]
+
+
+def test_the_faster_variants_of_both_sides_are_compared(compress):
+    """int8 comes last and decides: fp32 goes from 10 to 9, but int8, which will ship, from 5 to 6."""
+    found, _, _ = compress({PRUNED: costs(9, 6), **SLOWER}, SAME, start=costs(10, 5))
+    assert not found.steps[0].kept
+    assert found.steps[0].ratio.value == pytest.approx(6 / 5)
+    assert found.steps[0].settings == {"ratio": 0.25, "timed": "int8"}
+
+
+def test_every_share_begins_with_what_was_kept(compress, generator):
+    """25 % of 32 leaves 24; then 50 % of those leaves 16 (halves up)."""
+    recipe = Recipe(prune_ratios=(0.25, 0.5), quantize=False)
+    found, task, _ = compress({PRUNED: costs(6), "02-prune-50": costs(3)}, {PRUNED: 20.0, "02-prune-50": 20.0}, recipe)
+    assert [{group.size for group in one.module.channel_groups()} for one, _ in task.recovered] == [{24}, {16}]
+    assert [edit.kind for edit in found.generator.edits] == ["prune", "prune"]
+    assert {group.size for group in generator.module.channel_groups()} == {32}, "the one given stays as it is"
+
+
+def test_what_is_kept_was_recovered(compress):
+    found, task, _ = compress({PRUNED: costs(6), **SLOWER}, SAME)
+    ((pruned, folder),) = task.recovered
+    assert folder == PRUNED
+    before, after = (next(one.module.parameters()) for one in (pruned, found.generator))
+    torch.testing.assert_close(after, 1.01 * before)
+
+
+@pytest.mark.parametrize("quantized", [True, False])
+def test_what_is_kept_can_be_loaded_again(compress, tmp_path, quantized):
+    """From what ``save`` wrote, and from the step's own folder; both draw what the exported file draws."""
+    found, _, folder = compress({PRUNED: costs(6), **SLOWER, TENSOR: costs(0, 3 if quantized else 9)}, SAME)
+    found.generator.save(tmp_path / "kept")
+    assert found.precision == ("int8" if quantized else "fp32")
+    latents = draw_inputs(Z, 32, 3)
+    wanted = generate(folder / PRUNED / "model.onnx", latents)
+    for place in (tmp_path / "kept", folder / PRUNED):
+        again = Generator.load(place)
+        export_onnx(again, tmp_path / "again.onnx")
+        np.testing.assert_array_equal(generate(tmp_path / "again.onnx", latents), wanted)
+        np.testing.assert_allclose(run_module(again.module, latents), wanted, atol=1e-5)
+    assert Generator.load(tmp_path / "kept").id == found.generator.id
+    assert np.abs(generate(found.file, latents) - wanted).mean() < 0.05
+
+
+def test_steps_are_told_and_written_as_they_are_decided(compress):
+    heard = []
+    found, _, folder = compress({PRUNED: costs(6), **SLOWER}, SAME, heard=heard)
+    assert heard == list(found.steps)
+    for name, step in zip((PRUNED, TENSOR, CHANNEL), found.steps, strict=True):
+        assert json.loads((folder / name / "record.json").read_text()) == step.to_json()
+
+
+class Strange(nn.Module):
+    """A stranger's generator: it says nothing of its channels."""
+
+    def __init__(self, inputs):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 1024), nn.Tanh())
+        self.inputs = Z
+
+    def forward(self, z):
+        return self.body(z).reshape(-1, 1, 32, 32)
+
+
+def strange(inputs):
+    return Strange(inputs)
+
+
+def test_without_channel_groups_quantization_is_still_tried(compress, monkeypatch):
+    """Pruning is refused with the reason and makes no folder."""
+    module = types.ModuleType("strangers_module")
+    monkeypatch.setattr(module, "strange", strange, raising=False)
+    monkeypatch.setitem(sys.modules, "strangers_module", module)
+    one = Generator.from_factory("strangers_module:strange", {}, Z, trust_code=True)
+    tensor, channel = "01-quantize-per-tensor", "02-quantize-per-channel"
+    found, task, folder = compress({tensor: costs(0, 5), channel: costs(0, 9)}, {tensor: 20.0, channel: 20.0}, one=one)
+    assert found.steps[0].reason.startswith("refused: Strange declares no channel groups")
+    assert found.steps[0].to_json()["ratio"] is None
+    assert [step.kept for step in found.steps] == [False, True, False]
+    assert task.recovered == []
+    assert sorted(path.name for path in folder.iterdir()) == [START, tensor, channel]
+
+
+def test_too_small_a_share_is_refused_and_says_why(compress):
+    found, _, _ = compress({}, {}, Recipe(prune_ratios=(0.05,), quantize=False))
+    assert found.steps[0].reason.startswith("refused: Removing 5% in multiples of 8 leaves every width as it is")
+
+
+def test_what_cannot_be_quantized_is_a_refused_step(compress, monkeypatch):
+    """The pruned generator that was kept before is not lost by it."""
+
+    def refuse(*_, **__):
+        raise CompressError("onnxruntime cannot quantize it: no such kernel")
+
+    monkeypatch.setattr(planner, "quantize", refuse)
+    found, _, folder = compress({PRUNED: costs(6)}, SAME)
+    assert [step.kept for step in found.steps] == [True, False, False]
+    assert found.steps[1].reason == "refused: onnxruntime cannot quantize it: no such kernel"
+    assert found.steps[2].settings == {"per_channel": True}
+    assert json.loads((folder / TENSOR / "record.json").read_text())["kept"] is False
+    assert found.file == folder / PRUNED / "model.onnx"
+
+
+def test_a_recipe_of_nothing_ships_the_start(compress, generator):
+    found, task, folder = compress({}, {}, Recipe(prune_ratios=(), quantize=False))
+    assert (found.steps, found.file, task.asked) == ((), folder / START / "model.onnx", [])
+    assert Generator.load(folder / START).id == generator.id
+
+
+def test_with_a_real_clock(tmp_path, generator, monkeypatch):
+    """Scores that never object, and files that are really timed: pruning half of the channels is faster."""
+    monkeypatch.setattr(planner, "STEP_S", 0.2)
+    wide = Generator.from_genotype("decoder", {**GENOTYPE, "width": 128}, Z, IMAGE)
+    export_onnx(wide, tmp_path / "model.onnx")
+    task = ScriptedTask(dict.fromkeys((tmp_path.name, START, "01-prune-50", TENSOR, CHANNEL), 20.0))
+    bench = Bench(Target(), Z, seed=(0, 9), calibration_seed=(0, 7))
+    plan = Planner(task, bench, Budget.parse("fid<=+2"), reference=tmp_path / "model.onnx", folder=tmp_path / "out")
+    found = plan.run(wide, Recipe((0.5,)))
+    assert found.steps[0].kept, found.steps[0].reason
+    assert found.steps[0].ratio.value < 0.8
+    assert len(found.steps) == 3
+    assert found.file.is_file()

@@ -1,0 +1,145 @@
+"""What stages and workers share: built once from the run folder, the same in every process."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.inputs import draw_inputs
+from nas import bank as bank_module
+from nas.bank import BANK_FILE, write_bank
+from nas.context import Context
+from nas.errors import NasError
+from nas.experiment import Experiment
+from nas.folder import FolderError, RunFolder
+from nas.quality import extractors
+from nas.seeds import Stream
+
+YAML = """\
+data: {{folder: {pictures}, size: 16, channels: 1}}
+family: {{name: gan, latent: 5}}
+quality: {{samples: 60}}
+target: {{batch: 3, threads: 2}}
+export: {{opset: 19}}
+seed: 6
+"""
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """240 of two classes: dark and bright noise."""
+    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for label, name in enumerate(("bright", "dark")):
+        (root / name).mkdir()
+        for index in range(120):
+            pixels = rng.integers(0, 128, (16, 16)) + 127 * (1 - label)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def surroundings(tmp_path_factory):
+    """A cache of its own, and an extractor of a few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEANGEN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(extractors, "EPOCHS", 1)
+        patch.setattr(extractors, "LEAST_STEPS", 10)
+        yield
+
+
+def folder_of(pictures, path):
+    (path / "e.yaml").write_text(YAML.format(pictures=pictures))
+    return RunFolder.create(path / "run", Experiment.load(path / "e.yaml"))
+
+
+@pytest.fixture(scope="module")
+def context(pictures, tmp_path_factory):
+    folder = folder_of(pictures, tmp_path_factory.mktemp("experiment"))
+    return Context.build(Experiment.load(folder.experiment_file), folder)
+
+
+def test_pictures_to_train_on_are_the_seen_ones(context):
+    assert context.images.shape == (192, 1, 16, 16)
+    assert context.images.dtype == torch.float32
+    assert float(context.images.min()) >= -1
+    assert float(context.images.max()) <= 1
+    assert context.images is context.images, "converted once"
+
+
+def test_family_and_space_are_those_asked_for(context):
+    assert (context.family.name, context.space.name) == ("gan", "decoder")
+    assert context.family.inputs[0].shape == (5,)
+    assert (context.image.channels, context.image.height, context.image.width) == (1, 16, 16)
+
+
+def test_the_bench_measures_the_target(context):
+    bench = context.bench
+    assert (bench.target.batch, bench.target.threads, bench.opset) == (3, 2, 19)
+    assert bench.inputs == context.family.inputs
+    assert bench.seed != bench.calibration_seed
+
+
+def test_only_the_final_judge_sees_held_out_pictures(context):
+    seen, held_out = context.judge(Stream.STEPS), context.judge(Stream.HELD_OUT, held_out=True)
+    assert (len(seen.real), len(held_out.real)) == (192, 48)
+    assert not {image.tobytes() for image in seen.real} & {image.tobytes() for image in held_out.real}
+    assert (seen.samples, seen.seed) == (60, 6)
+
+
+def test_judges_are_kept_by_stream(context):
+    assert context.judge_of(Stream.RUNG) is context.judge_of(Stream.RUNG)
+    assert context.judge_of(Stream.RUNG) is not context.judge_of(Stream.CHOICE)
+    assert (context.judge_of(Stream.RUNG).latents()["z"] != context.judge_of(Stream.CHOICE).latents()["z"]).any()
+
+
+def test_inputs_follow_from_seed_and_stream(context):
+    found = context.inputs(Stream.GRID, 7)
+    np.testing.assert_array_equal(found["z"], draw_inputs(context.family.inputs, 7, (6, Stream.GRID))["z"])
+    np.testing.assert_array_equal(found["z"][:4], context.inputs(Stream.GRID, 4)["z"])
+
+
+def test_a_worker_sees_what_the_driver_sees(context):
+    """Read from the folder alone; the extractor comes from the cache, with the same hash."""
+    worker = Context.of_folder(context.folder.path)
+    assert worker is Context.of_folder(context.folder.path)
+    assert worker.experiment == context.experiment
+    assert worker.extractor == context.extractor
+    assert torch.equal(worker.images, context.images)
+
+
+def test_without_a_reference_there_is_no_teacher(context):
+    with pytest.raises(FolderError, match=r"no finished reference: run `leangen search"):
+        _ = context.teacher
+
+
+def test_the_teacher_is_read_from_the_references_folder(pictures, tmp_path):
+    """The bank's inputs are drawn again, those that the pictures were drawn from."""
+    folder = folder_of(pictures, tmp_path)
+    context = Context.build(Experiment.load(folder.experiment_file), folder)
+    drawn = np.zeros((9, 1, 16, 16), np.float16)
+    folder.finish("reference", {})
+    write_bank(folder.path / "reference" / BANK_FILE, drawn)
+    teacher = context.teacher
+    assert teacher.folder == folder.path / "reference"
+    np.testing.assert_array_equal(teacher.bank.inputs["z"], context.inputs(Stream.BANK, 9)["z"])
+    assert teacher.bank.pictures.shape == drawn.shape
+    assert bank_module.bank_size((1, 16, 16)) > 9
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("name: gan", "name: gam"), r"families are gan; found 'gam'"),
+        (("latent: 5", "latnet: 5"), r"latnet.*did you mean 'latent'"),
+        (("size: 16", "size: 24"), r"power of two from 8 pixels, got 24x24"),
+        (("{samples: 60}", "{extractor: inception}"), r"must be one of classifier, found 'inception'"),
+        (("seed: 6", "space: decodr"), r"line 6.*spaces are decoder; found 'decodr'.*did you mean 'decoder'"),
+        (("seed: 6", "space: {name: decoder, widht: 3}"), r"line 6.*widht"),
+        (("{samples: 60}", "{budget: 'kid<=+1'}"), r"line 3.*budget of kid"),
+    ],
+)
+def test_what_cannot_be_used_is_said_before_anything_is_trained(pictures, tmp_path, monkeypatch, change, message):
+    monkeypatch.setattr(extractors, "train_classifier", None)
+    (tmp_path / "e.yaml").write_text(YAML.format(pictures=pictures).replace(*change))
+    with pytest.raises(NasError, match=f"(?s){message}"):
+        Context.build(Experiment.load(tmp_path / "e.yaml"), RunFolder(tmp_path / "run"))
