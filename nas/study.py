@@ -36,7 +36,7 @@ SCORED = (COMPLETE, INFEASIBLE, DOMINATED)  # outcomes with values that a sample
 
 STUDY = "search"  # not the experiment's name: a renamed experiment goes on in the same folder
 PROPOSALS_PER_TRIAL = 20
-STARTUP = 16  # proposals before the sampler has seen enough to be better than chance
+STARTUP = 48  # proposals drawn uniformly first: few meet the latency limit, and the sampler learns from those
 STARTED_BELOW = 0.9  # of the blank picture's score
 MEASURE_S = 0.6  # of paired timing; the interval of the ratio is then about 1 %
 

@@ -36,7 +36,6 @@ _PACKAGES = {
     "onnxruntime": ("", "measuring and running"),
     "pydantic": ("", "experiment files"),
     "pandas": ("", "tables"),
-    "plotly": ("", "plots"),
     "pillow": ("", "pictures"),
     "torch": ("full", "training"),
     "optuna": ("full", "search"),

@@ -17,6 +17,7 @@ from torch.nn import functional
 from benchmarks.files import sha256_file
 from benchmarks.inputs import InputSpec
 from benchmarks.runtimes.onnx import generate
+from compress.devices import autocast
 from compress.export import export_onnx
 from nas.data import ImageSet, to_float
 from nas.errors import NasError
@@ -112,7 +113,7 @@ def train_classifier(images: ImageSet, *, seed: int = 0, progress: Progress | No
     told.start("classifier", steps, "steps")
     for step in range(steps):
         rows = torch.randint(0, len(pictures), (BATCH,), generator=rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(pictures.device):
             scores = model(_shifted(pictures[rows], rng))
         loss = functional.cross_entropy(scores.float(), labels[rows], label_smoothing=0.05)
         optimizer.zero_grad()

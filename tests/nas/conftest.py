@@ -44,7 +44,7 @@ def scripted() -> type[ScriptedExecutor]:
 
 @pytest.fixture
 def make_context(tmp_path: Path) -> Callable[..., Context]:
-    """A context in ``tmp_path / folder_name``; keywords are sections of the experiment. It has no pictures to look at."""
+    """A context in ``tmp_path / folder_name``; keywords are sections of the experiment. It has no pictures."""
 
     def make(folder_name: str = "run", **sections: Any) -> Context:
         experiment = Experiment.model_validate({"name": "fake", "data": "mnist-5k", **sections})
@@ -52,7 +52,7 @@ def make_context(tmp_path: Path) -> Callable[..., Context]:
         folder.path.mkdir(exist_ok=True)
         image = ImageShape(1, 32, 32)
         family, space = get_family(experiment, image), get_space(experiment.space.name)
-        return Context(experiment, folder, None, image, family, space, None)  # type: ignore[arg-type]
+        return Context(experiment, folder, None, image, family, space, None)
 
     return make
 

@@ -68,7 +68,7 @@ def test_fresh_takes_no_folder_from_under_a_running_process(tmp_path: Path):
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(FolderError, match="holds no experiment.yaml"):
+    with pytest.raises(FolderError, match=r"holds no experiment\.yaml"):
         RunFolder.create(tmp_path, experiment())
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -127,7 +127,8 @@ def images() -> torch.Tensor:
 
 def make_trainer(make_context, schedule: tuple[Phase, ...], teacher: Teacher | None = None):
     stock = make_context(reference={"width": 8}).experiment.reference
-    family = Gan(Options(latent=8, batch_size=8, discriminator_width=8, finetune_warm_up=2), stock, ImageShape(1, 16, 16))
+    options = Options(latent=8, batch_size=8, discriminator_width=8, finetune_warm_up=2)
+    family = Gan(options, stock, ImageShape(1, 16, 16))
     module = family.reference(seed=3).module
     return family, family.trainer(module, schedule, images=images(), teacher=teacher, seed=3)
 

@@ -1,0 +1,86 @@
+"""What ships: the proof that it draws what torch draws, and TensorRT where it is, is missing, or fails."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks.records import BackendMissing, BenchmarkError
+from compress.errors import CompressError
+from nas import exporting
+
+
+@pytest.fixture
+def build(make_context, monkeypatch, tmp_path):
+    """Build plans with ``export.tensorrt`` as given; ``answer`` stands for the adapter."""
+
+    def do(wanted: Any, answer: Any = None) -> dict[str, Any]:
+        def build_plan(source: Path, plan: Path, **_: Any) -> dict[str, Any]:
+            found = answer.pop(0) if isinstance(answer, list) else answer
+            if isinstance(found, Exception):
+                raise found
+            return {"file": plan.name, "bytes": 10, "backend": "tensorrt_rtx", "version": "1.7"}
+
+        monkeypatch.setattr(exporting.tensorrt, "build_plan", build_plan)
+        monkeypatch.setattr(exporting, "quantize", lambda *_, **__: None)
+        context = make_context(export={"tensorrt": wanted})
+        return exporting._build_plans(context, tmp_path / "model.onnx", context.folder.path / "export")
+
+    return do
+
+
+def test_both_plans_are_named_from_the_run_folder(build):
+    found = build("auto")
+    assert {name: plan["file"] for name, plan in found["plans"].items()} == {
+        "fp32": "export/model.fp32.plan",
+        "int8": "export/model.int8.plan",
+    }
+    assert (found["built"], found["latency_ms"]) == (True, None)
+    assert found["reason"]
+
+
+def test_without_tensorrt_the_run_succeeds_and_names_the_extra(build):
+    found = build("auto", BackendMissing("pip install 'leangen[tensorrt-rtx]'"))
+    assert found == {"built": False, "plans": None, "latency_ms": None, "reason": "pip install 'leangen[tensorrt-rtx]'"}
+    with pytest.raises(BackendMissing):
+        build(True, BackendMissing("no"))
+
+
+def test_a_build_that_fails_is_an_answer_unless_it_was_demanded(build):
+    found = build("auto", [None, BenchmarkError("node Conv_3 is not supported")])
+    assert (found["built"], list(found["plans"]), found["reason"]) == (True, ["fp32"], "node Conv_3 is not supported")
+    found = build("auto", BenchmarkError("no memory"))
+    assert (found["built"], found["plans"]) == (False, None)
+    with pytest.raises(BenchmarkError):
+        build(True, BenchmarkError("no memory"))
+
+
+def test_not_wanted_is_not_tried(build):
+    assert build(False, AssertionError("tried"))["reason"] == "export.tensorrt is false"
+
+
+@pytest.mark.parametrize("max_abs", [0.0011, float("nan")])
+def test_a_float_file_that_draws_something_else_is_not_shipped(make_context, monkeypatch, tmp_path, max_abs):
+    monkeypatch.setattr(exporting, "parity", lambda *_: SimpleNamespace(max_abs=max_abs, worst=7))
+    context = make_context()
+    generator = SimpleNamespace(module=SimpleNamespace(eval=lambda: None))
+    with pytest.raises(CompressError, match="does not draw what torch draws"):
+        exporting._prove(context, generator, {"fp32": tmp_path / "model.onnx"})
+
+
+def test_an_int8_file_may_differ_and_says_by_how_much(make_context, monkeypatch):
+    def found(*_: Any) -> Any:
+        return SimpleNamespace(max_abs=0.3, worst=7, to_json=lambda: {"max_abs": 0.3, "worst": 7})
+
+    monkeypatch.setattr(exporting, "parity", found)
+    context = make_context(seed=5)
+    generator = SimpleNamespace(module=SimpleNamespace(eval=lambda: None))
+    path = context.folder.path / "export" / "model.int8.onnx"
+    (row,) = exporting._prove(context, generator, {"int8": path})
+    assert row == {
+        "artifact": "export/model.int8.onnx",
+        "max_abs": 0.3,
+        "worst_input_seed": 5,
+        "worst_input_index": 7,
+    }

@@ -1,0 +1,69 @@
+"""The final table: who is in it, and what the speed-ups are taken from."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks.records import Sample
+from nas import final
+from nas.final import Contestant, contestants, measure_latency
+
+
+def sample(seconds: float) -> Sample:
+    values = tuple(seconds * factor for factor in (0.99, 1.0, 1.01) * 10)
+    return Sample(values, values, (False,) * len(values), 1, 0.0)
+
+
+@pytest.fixture
+def context(make_context):
+    return make_context(target={"batch": 4})
+
+
+def records() -> tuple[dict[str, Any], ...]:
+    both = {"fp32": "x/model.onnx", "int8": "x/model.int8.onnx"}
+    return {"files": both}, {"files": both}, {"files": {"fp32": "export/model.onnx"}}
+
+
+def test_everybody_stands_in_the_table(context):
+    keys = [one.key for one in contestants(context, *records())]
+    assert keys == [
+        "reference fp32 onnxruntime",
+        "reference int8 onnxruntime",
+        "baseline fp32 onnxruntime",
+        "baseline int8 onnxruntime",
+        "final fp32 onnxruntime",
+        "reference fp32 torch eager",
+    ]
+
+
+def test_speedup_is_against_the_fastest_file_of_the_reference_at_each_batch(context, monkeypatch):
+    """fp32 is faster up to batch 4 and int8 at 32: 8 / 2 and 6 / 2; torch eager takes 20."""
+    times = {
+        "reference fp32 onnxruntime": {1: 8, 4: 8, 32: 9},
+        "reference int8 onnxruntime": {1: 9, 4: 9, 32: 6},
+        "final fp32 onnxruntime": {1: 2, 4: 2, 32: 2},
+        "reference fp32 torch eager": {1: 20, 4: 20, 32: 20},
+    }
+    everybody = [
+        Contestant("reference", "fp32", context.folder.path / "a.onnx"),
+        Contestant("reference", "int8", context.folder.path / "b.onnx"),
+        Contestant("final", "fp32", context.folder.path / "c.onnx"),
+        Contestant("reference", "fp32", None),
+    ]
+    monkeypatch.setattr(final, "_runner", lambda context, one, batch: SimpleNamespace(batch=batch))
+    monkeypatch.setattr(final, "peak_mib", lambda *_: 50.0)
+    monkeypatch.setattr(
+        final,
+        "measure_interleaved",
+        lambda runners, **_: {key: sample(times[key][runner.batch] / 1e3) for key, runner in runners.items()},
+    )
+    table = measure_latency(context, everybody, "fp32")
+    assert {batch: one["value"] for batch, one in table["speedup"].items()} == pytest.approx({"1": 4, "4": 4, "32": 3})
+    assert table["speedup_vs_eager"]["32"]["value"] == pytest.approx(10)
+    assert [row["batch"] for row in table["rows"]] == [1] * 4 + [4] * 4 + [32] * 4
+    last = {(row["who"], row["precision"], row["runtime"]): row for row in table["rows"][-4:]}
+    assert last["final", "fp32", "onnxruntime"]["median_ms"] == pytest.approx(2)
+    assert last["final", "fp32", "onnxruntime"]["ratio"]["value"] == pytest.approx(1 / 3)
+    eager = last["reference", "fp32", "torch eager"]
+    assert (eager["artifact"], eager["peak_mib"]) == (None, None)
