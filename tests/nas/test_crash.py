@@ -13,6 +13,7 @@ from benchmarks.files import read_json
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = """\
 data: {name: mnist-5k, limit: 600}
+family: {name: gan, discriminator_width: 16}
 reference: {steps: 150, evaluations: 3, width: 16}
 quality: {budget: "fid<=+100000", samples: 400}
 search: {trials: 3, minutes: 2, rungs: [60, 160], finalists: 1, final_distill: 20, final_adversarial: 0, workers: 1}
