@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cost import count_cost
 from benchmarks.inputs import InputSpec, draw_inputs
 from benchmarks.paired import measure_interleaved
 from benchmarks.records import Ratio, Target
@@ -23,10 +24,14 @@ CALIBRATION_ROWS = 64  # ranges of a generator's activations have settled by the
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """A variant's precision, and the paired ratio of its time to that of what it was timed against."""
+    """A variant's precision, and the paired ratio of its time to that of what it was timed against.
+
+    ``macs`` are the multiply-accumulates of one picture, where they were counted.
+    """
 
     precision: str
     ratio: Ratio
+    macs: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what records hold."""
@@ -90,11 +95,12 @@ class Bench:
         """
         with tempfile.TemporaryDirectory(prefix="leangen-measure-") as folder:
             files = self.variants(generator, Path(folder))
+            macs = count_cost(files[FP32]).macs
             if seconds > FIRST_LOOK_S and math.isfinite(give_up_above):
                 look = fastest(self.ratios(against, files, FIRST_LOOK_S))
                 if look.ratio.ci95[0] > give_up_above:
-                    return look
-            return fastest(self.ratios(against, files, seconds))
+                    return replace(look, macs=macs)
+            return replace(fastest(self.ratios(against, files, seconds)), macs=macs)
 
 
 def fastest(ratios: Mapping[str, Ratio], names: Sequence[str] | None = None) -> Timing:

@@ -9,6 +9,7 @@ from typing import Any
 from compress.export import export_onnx
 from compress.generator import Generator
 from compress.quality import Budget, Difference, Score
+from nas.candidate import COMPLETE, Candidate
 from nas.context import Context
 from nas.executors import Executor, Result, result_of
 from nas.families.base import Phase, Schedule, total_steps
@@ -16,7 +17,6 @@ from nas.folder import Record
 from nas.progress import Progress
 from nas.rungs import front, predict
 from nas.seeds import Stream
-from nas.study import COMPLETE, Candidate
 from nas.worker import error_of, read_progress, train_job
 
 FOLDER = "finalists"

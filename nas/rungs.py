@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+MACS_MARGIN = 1.25  # so that variants of one network with other activations or norms are still compared by training
 STEEPEST = 1.5  # exponent of a learning curve, at most: two noisy points must not promise a miracle
 
 
@@ -18,6 +19,27 @@ class Standing:
     ratio: float
     value: float
     error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One untrained candidate: its latency ratio, and its multiply-accumulates per picture."""
+
+    id: str
+    ratio: float
+    macs: int
+
+
+def outcomputed(candidate: Measured, others: Iterable[Measured]) -> Measured | None:
+    """Return one of ``others`` that is no slower and does at least ``MACS_MARGIN`` times the multiply-accumulates.
+
+    At equal latency more arithmetic means more quality, well enough to decide whom to train (Spearman 0.8 to 0.9 with
+    the FID after a minute of distillation, as good as ten seconds of training). Across latencies it means nothing.
+    """
+    for other in others:
+        if other.id != candidate.id and other.ratio <= candidate.ratio and other.macs >= MACS_MARGIN * candidate.macs:
+            return other
+    return None
 
 
 def dominator(candidate: Standing, others: Iterable[Standing]) -> Standing | None:

@@ -10,6 +10,7 @@ import torch
 from benchmarks.files import write_json
 from compress.quality import Score
 from nas.baseline import FOLDER as BASELINE
+from nas.candidate import OUTCOMES
 from nas.compressing import compress_winner
 from nas.context import Context
 from nas.executors import Executor, LocalExecutor
@@ -22,7 +23,7 @@ from nas.progress import Progress, Silent
 from nas.reference import train_reference
 from nas.reporting import write_report
 from nas.seeds import Stream
-from nas.study import OUTCOMES, Limits, Search
+from nas.study import Limits, Search
 from nas.summarize import summarize_run
 
 STAGES = ("data", "reference", "search", "finalists", "compress", "export", "report")

@@ -1,82 +1,39 @@
 """The search: Optuna proposes genotypes, workers measure and train them, this driver alone decides who goes on.
 
-A candidate's life: proposed; measured untrained (too slow: infeasible, nothing is trained); trained from rung to rung
-(dominated: stopped); complete. Each step of it is in ``candidates/<id>/record.json``, so that a search that was killed
-goes on with the rung it was at; the trial in ``study.db`` holds genotype and outcome.
+A candidate's life: proposed; measured untrained (too slow: infeasible; outcomputed by another in no more time:
+dominated; in both cases nothing is trained); trained from rung to rung (dominated: stopped); complete. Each step of it
+is in ``candidates/<id>/record.json``, so that a search that was killed goes on with the rung it was at; the trial in
+``study.db`` holds genotype and outcome.
 """
 
 import math
 import time
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.files import read_json, write_json
 from compress.generator import Generator
-from compress.quality import Score
+from nas.candidate import COMPLETE, DOMINATED, DUPLICATE, FAILED, INFEASIBLE, SCORED, Candidate, describe
 from nas.context import Context
 from nas.executors import Executor, Result, result_of
 from nas.families.base import Phase
 from nas.progress import Progress
-from nas.rungs import Standing, dominator, predict
+from nas.proposals import make_sampler, open_study, suggest_genotype
+from nas.rungs import dominator, outcomputed, predict
 from nas.seeds import Stream
 from nas.worker import error_of, measure_job, train_job
 
-COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE = "complete", "infeasible", "dominated", "failed", "duplicate"
-OUTCOMES = (COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE)
-SCORED = (COMPLETE, INFEASIBLE, DOMINATED)  # outcomes with values that a sampler may learn from
-
-STUDY = "search"  # not the experiment's name: a renamed experiment goes on in the same folder
 PROPOSALS_PER_TRIAL = 20
 STARTUP = 48  # proposals drawn uniformly first: few meet the latency limit, and the sampler learns from those
 STARTED_BELOW = 0.9  # of the blank picture's score
 MEASURE_S = 0.6  # of paired timing; the interval of the ratio is then about 1 %
-
-Suggest = Callable[[str, tuple[Any, ...]], Any]
-
-
-@dataclass
-class Candidate:
-    """A genotype with its scores so far; what its ``record.json`` holds."""
-
-    id: str
-    genotype: dict[str, Any]
-    trial: int
-    outcome: str | None = None
-    ratio: dict[str, Any] | None = None
-    rungs: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    error: str | None = None
-    dominated_by: str | None = None
-
-    def standing(self, rung: int) -> Standing | None:
-        """Return where it stood at ``rung`` (an index), or ``None`` if it has not been there."""
-        if self.ratio is None or len(self.rungs) <= rung:
-            return None
-        score = self.score(rung)
-        return Standing(self.id, self.ratio["value"], score.value, score.standard_error)
-
-    @property
-    def note(self) -> str | None:
-        """Why it ended so, where the outcome alone does not say it."""
-        return f"by {self.dominated_by}" if self.outcome == DOMINATED else self.error
-
-    @property
-    def curve(self) -> list[tuple[int, float]]:
-        """(steps, score) of each rung it finished."""
-        return [(rung["steps"], rung["quality"]["value"]) for rung in self.rungs]
-
-    def score(self, rung: int = -1) -> Score:
-        """Return its score at ``rung``, the latest by default."""
-        return Score.from_json(self.rungs[rung]["quality"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,23 +80,26 @@ class Search:
         self._schedule = (Phase("distill", self._config.rungs[-1]),)
         self.candidates: dict[str, Candidate] = {}
         self._running: dict[Future[Result], Candidate] = {}
-        self._study = _open_study(context.folder.path / "study.db")
+        self._study = open_study(context.folder.path / "study.db")
         self._spent = context.folder.seconds.get("search", 0.0)
 
     def run(self) -> None:
         """Search until trials, proposals or minutes are used up, then finish what is running."""
         self._began = self._clock()
         self._progress.start("search", self._config.trials, "trials")
-        waiting = self._adopt()
+        self._waiting = self._adopt()
         while True:
             while len(self._running) < self._executor.workers:
-                candidate = waiting.pop() if waiting else self._propose()
+                candidate = self._next()
                 if candidate is None:
                     break
                 self._advance(candidate)
             if not self._running:
                 break
             self._collect()
+        for candidate in self._held():
+            candidate.error = "not trained: search.minutes or search.trials were used up before its turn"
+            self._end(candidate, FAILED)
         self._progress.finish("search", f"{self.count(COMPLETE)} complete of {len(self._study.trials)} proposed")
 
     def count(self, outcome: str) -> int:
@@ -149,7 +109,8 @@ class Search:
     @property
     def trained(self) -> int:
         """Candidates that are, or were, in training."""
-        return sum(bool(one.rungs) or one.outcome is None for one in self.candidates.values())
+        in_training = sum(one.ratio is not None and not one.rungs for one in self._running.values())
+        return in_training + sum(bool(one.rungs) for one in self.candidates.values())
 
     @staticmethod
     def read(context: Context) -> list[Candidate]:
@@ -172,7 +133,7 @@ class Search:
                 self.candidates[candidate.id] = candidate
                 if running and candidate.outcome is not None:  # killed between its record and the end of its trial
                     self._tell(trial.number, candidate, candidate.outcome, candidate.note)
-                elif running:
+                elif running and (candidate.rungs or candidate.ratio is None):
                     waiting.append(candidate)
         return waiting[::-1]
 
@@ -180,6 +141,40 @@ class Search:
         """Return the candidate that ``trial`` proposed as its record has it, or ``None`` if there is no record."""
         path = self._path(str(trial.user_attrs.get("candidate"))) / "record.json"
         return Candidate(**read_json(path)) if path.is_file() else None
+
+    def _next(self) -> Candidate | None:
+        """Return who gets the free worker: those half-way, the first proposals, then what was measured and may train.
+
+        The first proposals are measured before any is trained: timing one takes a second, training one half a minute.
+        """
+        if self._waiting:
+            return self._waiting.pop()
+        if len(self._study.get_trials(deepcopy=False)) < STARTUP and not self._used_up():
+            return self._propose()
+        held = self._held()
+        if held and not self._used_up(proposing=False):
+            return max(held, key=lambda one: (one.macs or 0) / one.ratio["value"] if one.ratio else 0.0)
+        return None if held else self._propose()
+
+    def _held(self) -> list[Candidate]:
+        """Return what was measured and waits for training; what another outcomputes by now ends here."""
+        running = {one.id for one in self._running.values()}
+        held = []
+        for one in self.candidates.values():
+            if one.outcome is None and one.ratio is not None and not one.rungs and one.id not in running:
+                if self._is_outcomputed(one):
+                    self._end(one, DOMINATED)
+                else:
+                    held.append(one)
+        return held
+
+    def _is_outcomputed(self, candidate: Candidate) -> bool:
+        mine = candidate.measured
+        others = [one.measured for one in self.candidates.values() if one.outcome not in (FAILED, INFEASIBLE)]
+        better = outcomputed(mine, [other for other in others if other is not None]) if mine else None
+        if better is not None:
+            candidate.dominated_by = better.id
+        return better is not None
 
     def _propose(self) -> Candidate | None:
         """Return a new candidate, or ``None`` when the effort is used up; duplicates are told at once."""
@@ -207,13 +202,14 @@ class Search:
         trial = self._study.ask()
         return dict(space.canonical(suggest_genotype(space.knobs, trial.suggest_categorical))), trial
 
-    def _used_up(self) -> bool:
+    def _used_up(self, *, proposing: bool = True) -> bool:
+        """Return whether the effort ends here: trials or minutes, and for a new proposal their number too."""
         minutes = (self._spent + self._clock() - self._began) / 60
         proposals = len(self._study.get_trials(deepcopy=False))
         return (
             self.trained >= self._config.trials
-            or proposals >= PROPOSALS_PER_TRIAL * self._config.trials
             or minutes >= self._config.minutes
+            or (proposing and proposals >= PROPOSALS_PER_TRIAL * self._config.trials)
         )
 
     def _advance(self, candidate: Candidate) -> None:
@@ -245,11 +241,12 @@ class Search:
             candidate, result = self._running.pop(future), result_of(future)
             candidate.seconds += result.get("seconds", 0.0)
             outcome = self._judge(candidate, result)
-            if outcome is None:
-                self._write(candidate)
-                self._advance(candidate)
-            else:
+            if outcome is not None:
                 self._end(candidate, outcome)
+                continue
+            self._write(candidate)
+            if candidate.rungs:
+                self._advance(candidate)
 
     def _judge(self, candidate: Candidate, result: Result) -> str | None:
         """Take in a result and return the outcome that it means, or ``None`` if the candidate goes on."""
@@ -257,7 +254,7 @@ class Search:
         if candidate.error is not None:
             return FAILED
         if "ratio" in result:
-            candidate.ratio = result["ratio"]
+            candidate.ratio, candidate.macs = result["ratio"], result["macs"]
             return INFEASIBLE if candidate.ratio["value"] > self._limits.max_ratio else None
         candidate.rungs.append({"steps": result["steps"], "quality": result["quality"]})
         rung = len(candidate.rungs) - 1
@@ -310,8 +307,10 @@ class Search:
         violations = {}
         if math.isfinite(self._limits.max_ratio):
             violations["latency"] = math.log(candidate.ratio["value"] / self._limits.max_ratio)
-        if candidate.rungs and self._limits.allowed > 0:
-            predicted = predict(candidate.curve, self._limits.teacher, self._config.final_distill)
+        if candidate.outcome != INFEASIBLE and self._limits.allowed > 0:
+            predicted = self._limits.blank  # of what was outcomputed, and so never trained
+            if candidate.rungs:
+                predicted = predict(candidate.curve, self._limits.teacher, self._config.final_distill)
             violations["quality"] = math.log(max(predicted, 1e-9) / self._limits.allowed)
         return violations
 
@@ -320,49 +319,3 @@ class Search:
 
     def _write(self, candidate: Candidate) -> None:
         write_json(self._path(candidate.id) / "record.json", vars(candidate))
-
-
-def describe(candidate: Candidate) -> str:
-    """Return a few words on how a candidate ended, for the progress line."""
-    words = [candidate.id[:6], str(candidate.outcome)]
-    if candidate.ratio is not None:
-        words.append(f"{1 / candidate.ratio['value']:.1f}x")
-    if candidate.rungs:
-        score = candidate.score()
-        words.append(f"{score.metric} {score.value:.1f}")
-    return " ".join(words)
-
-
-def suggest_genotype(knobs: Mapping[str, Any], suggest: Suggest) -> dict[str, Any]:
-    """Return a genotype: ``suggest(name, values)`` decides each knob that is active under those before it."""
-    settings: dict[str, Any] = {}
-    for name, choice in knobs.items():
-        if choice.holds(settings):
-            settings[name] = suggest(name, choice.values)
-    return settings
-
-
-def make_sampler(name: str, seed: int, trial: int) -> BaseSampler:
-    """Return a sampler whose random numbers follow from ``seed`` and the number of the trial.
-
-    A sampler's random state is not in the storage: one that is seeded once repeats its proposals after a resume.
-    """
-    mixed = (seed * 1_000_003 + int(Stream.PROPOSAL) * 7919 + trial) % 2**32
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if name == "random":
-            return RandomSampler(seed=mixed)
-        if name == "nsga2":
-            return NSGAIISampler(seed=mixed, population_size=20)
-        return TPESampler(seed=mixed, group=True, multivariate=True)
-
-
-def _open_study(path: Path) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=f"sqlite:///{path}", study_name=STUDY, directions=["minimize", "minimize"], load_if_exists=True
-    )
-    with warnings.catch_warnings():  # names in the dashboard are worth an interface that may change
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(["fid", "latency ratio"])
-    return study

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from benchmarks.cost import count_cost
 from benchmarks.files import read_json
 from compress.quality import Difference, Score
+from nas.candidate import OUTCOMES
 from nas.experiment import Experiment
 from nas.folder import Record, RunFolder
-from nas.study import OUTCOMES
 
 EXPORT_STAGES = ("reference", "search", "finalists", "compress", "export")
 

@@ -102,7 +102,7 @@ def _measure(job: Job) -> Result:
     generator = _build(job, context.experiment.seed)
     limit = math.inf if job["limit"] is None else job["limit"]
     timing = context.bench.time_untrained(generator, Path(job["reference"]), job["seconds"], give_up_above=limit)
-    return {"ratio": timing.to_json()}
+    return {"ratio": timing.to_json(), "macs": timing.macs}
 
 
 def _train(job: Job) -> Result:
