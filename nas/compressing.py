@@ -14,7 +14,8 @@ from nas.baseline import Baseline
 from nas.context import Context
 from nas.errors import NasError
 from nas.executors import Executor, result_of
-from nas.families.base import Phase
+from nas.experiment import Experiment
+from nas.families.base import Phase, Schedule, total_steps
 from nas.folder import Record
 from nas.progress import Progress
 from nas.seeds import Stream
@@ -40,15 +41,22 @@ class RunTask:
         return self.context.judge_of(Stream.STEPS).evaluate(files)
 
     def recover(self, generator: Generator, folder: Path) -> Generator:
-        """Distil the generator in ``folder`` from the reference for ``compress.recover`` steps."""
-        steps = self.context.experiment.compress.recover
-        if steps == 0:
+        """Distil the generator in ``folder`` for ``compress.recover`` steps, then fine-tune it like a finalist."""
+        schedule = _recovery(self.context.experiment)
+        if not schedule:
             return generator
-        job = train_job(self.context, folder, (Phase("distill", steps),), until=steps, start=folder)
+        job = train_job(self.context, folder, schedule, until=total_steps(schedule), start=folder)
         error = error_of(result_of(self.executor.submit(job)))
         if error is not None:
             raise NasError(f"recovery after pruning failed: {error}")
         return Generator.load(folder)
+
+
+def _recovery(experiment: Experiment) -> Schedule:
+    if experiment.compress.recover == 0:
+        return ()
+    phases = (Phase("distill", experiment.compress.recover), Phase("finetune", experiment.search.final_adversarial))
+    return tuple(phase for phase in phases if phase.steps)
 
 
 def compress_winner(context: Context, winner: Path, reference: Path, executor: Executor, progress: Progress) -> Record:

@@ -172,11 +172,11 @@ class SearchConfig(Section):
     trials: int = Field(24, ge=1, le=1_000_000, description="Candidates to train; proposals end at 20 times that")
     minutes: PositiveFloat = Field(5, le=1_000_000, description="Wall minutes of the search")
     rungs: tuple[Steps, ...] = Field(
-        (1200, 4000), strict=False, min_length=1, max_length=20, description="Steps after which weak candidates stop"
+        (1000, 3000), strict=False, min_length=1, max_length=20, description="Steps after which weak candidates stop"
     )
     finalists: int = Field(3, ge=1, le=1000, description="Members of the front that are trained to the end")
-    final_distill: StepsOrNone = Field(8000, description="Steps a finalist is distilled from the reference, 0 = none")
-    final_adversarial: StepsOrNone = Field(600, description="Adversarial steps of a finalist after that, 0 = none")
+    final_distill: StepsOrNone = Field(6000, description="Steps a finalist is distilled from the reference, 0 = none")
+    final_adversarial: StepsOrNone = Field(900, description="Adversarial steps of a finalist after that, 0 = none")
     workers: int = Field(2, ge=1, le=1024, description="Single-threaded processes that train candidates")
     sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="Who proposes genotypes")
 
@@ -207,7 +207,9 @@ class CompressConfig(Section):
     prune_ratios: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.25,), strict=False, min_length=1, max_length=20, description="Shares of channels to prune, in turn"
     )
-    recover: StepsOrNone = Field(4000, description="Steps of recovery after a pruning, 0 = none")
+    recover: StepsOrNone = Field(
+        2500, description="Steps of distillation after a pruning, then fine-tuning as for finalists; 0 = neither"
+    )
 
 
 class ExportConfig(Section):

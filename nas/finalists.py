@@ -39,7 +39,13 @@ def final_schedule(context: Context) -> Schedule:
 
 
 def choose(
-    candidates: Sequence[Candidate], *, teacher: Score, budget: Budget, steps: int, count: int
+    candidates: Sequence[Candidate],
+    *,
+    teacher: Score,
+    budget: Budget,
+    steps: int,
+    count: int,
+    finetuned: bool = False,
 ) -> list[Finalist]:
     """Return up to ``count`` finalists, fastest first: promising members of the front, then the best of the rest.
 
@@ -49,17 +55,18 @@ def choose(
         budget: Promising is what is predicted to end inside of it.
         steps: Of distillation to the end.
         count: How many.
+        finetuned: Adversarial fine-tuning follows the distillation.
     """
     complete = {one.id: one for one in candidates if one.outcome == COMPLETE}
     standings = [standing for one in complete.values() if (standing := one.standing(-1)) is not None]
-    found = [_assess(complete[standing.id], teacher, budget, steps) for standing in front(standings)]
+    found = [_assess(complete[standing.id], teacher, budget, steps, finetuned) for standing in front(standings)]
     promising = sorted((one for one in found if one.promising), key=lambda one: _ratio(one.candidate))
     others = sorted((one for one in found if not one.promising), key=lambda one: one.predicted)
     return sorted((promising + others)[:count], key=lambda one: _ratio(one.candidate))
 
 
-def _assess(candidate: Candidate, teacher: Score, budget: Budget, steps: int) -> Finalist:
-    predicted = predict(candidate.curve, teacher.value, steps)
+def _assess(candidate: Candidate, teacher: Score, budget: Budget, steps: int, finetuned: bool) -> Finalist:
+    predicted = predict(candidate.curve, teacher.value, steps, finetuned=finetuned)
     return Finalist(candidate, predicted, predicted <= budget.allowed(teacher.value))
 
 

@@ -140,6 +140,7 @@ class _Run:
             teacher=teacher,
             budget=self._experiment.quality.budgets[0],
             steps=search.final_distill,
+            finetuned=search.final_adversarial > 0,
             count=search.finalists,
         )
         train_finalists(self._context, finalists, self._reference_file, self._executor, self._progress)

@@ -310,7 +310,12 @@ class Search:
         if candidate.outcome != INFEASIBLE and self._limits.allowed > 0:
             predicted = self._limits.blank  # of what was outcomputed, and so never trained
             if candidate.rungs:
-                predicted = predict(candidate.curve, self._limits.teacher, self._config.final_distill)
+                predicted = predict(
+                    candidate.curve,
+                    self._limits.teacher,
+                    self._config.final_distill,
+                    finetuned=self._config.final_adversarial > 0,
+                )
             violations["quality"] = math.log(max(predicted, 1e-9) / self._limits.allowed)
         return violations
 

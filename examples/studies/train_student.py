@@ -1,0 +1,57 @@
+"""Train one genotype from a run's reference and print its score as it learns: how a schedule or an option pays.
+
+    python examples/studies/train_student.py runs/mnist genotype.json --phase distill=6000 --phase finetune=900
+    python examples/studies/train_student.py runs/mnist genotype.json --phase distill=2000 --option distill_features=0.5
+
+Scores are taken on `seen` with the latents that choose the winner; CPU-seconds leave the scoring out.
+"""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from compress.generator import Generator
+from compress.running import run_module
+from nas.context import Context
+from nas.families.base import Phase
+from nas.seeds import Stream
+
+POINTS = 4  # scores of each phase
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="A run folder with a trained reference.")],
+    genotype: Annotated[Path, typer.Argument(help="JSON file, as `leangen spaces sample decoder` prints it.")],
+    phase: Annotated[list[str], typer.Option(help="distill=STEPS or finetune=STEPS; in order.")],
+    option: Annotated[list[str] | None, typer.Option(help="An option of the family, NAME=NUMBER.")] = None,
+) -> None:
+    """Train and print one line a score."""
+    torch.set_num_threads(1)
+    context = Context.of_folder(run)
+    options = {name: float(value) for name, value in (text.split("=") for text in option or [])}
+    family = replace(context.family, options=context.family.options.model_copy(update=options))
+    schedule = tuple(Phase(kind, int(steps)) for kind, steps in (text.split("=") for text in phase))
+    space, seed = context.space, context.experiment.seed
+    torch.manual_seed(seed)
+    settings = space.validate(json.loads(genotype.read_text()))
+    generator = Generator.from_genotype(space.name, settings, family.inputs, context.image)
+    trainer = family.trainer(generator.module, schedule, images=context.images, teacher=context.teacher, seed=seed)
+    judge, spent = context.judge_of(Stream.CHOICE), 0.0
+    for part in schedule:
+        begin = trainer.step
+        for point in range(1, POINTS + 1):
+            began = time.process_time()
+            trainer.run(begin + part.steps * point // POINTS)
+            spent += time.process_time() - began
+            score, _ = judge.score(lambda inputs: run_module(trainer.average, inputs, batch=250))
+            print(f"{part.kind} {trainer.step:>7,} steps {spent:>6.0f} CPU-s  {score.metric} {score.value:.2f}"
+                  f" ± {score.standard_error:.2f}", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    typer.run(main)
