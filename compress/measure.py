@@ -18,6 +18,7 @@ from compress.generator import Generator
 from compress.quantize import quantize
 
 FP32, INT8 = "fp32", "int8"
+PRECISIONS = (FP32, INT8)
 FIRST_LOOK_S = 0.1
 CALIBRATION_ROWS = 64  # ranges of a generator's activations have settled by then
 
@@ -48,6 +49,7 @@ class Bench:
         seed: Of timing inputs and of the order of turns.
         calibration_seed: Of the rows that activations are calibrated on.
         opset: Of exported files.
+        precisions: What may ship. Nothing is fast through a file that never ships: without int8 here no int8 is timed.
     """
 
     target: Target
@@ -55,6 +57,7 @@ class Bench:
     seed: tuple[int, ...]
     calibration_seed: tuple[int, ...]
     opset: int = 20
+    precisions: tuple[str, ...] = PRECISIONS
 
     def at_batch(self, batch: int) -> "Bench":
         """Return the same for another batch."""
@@ -74,12 +77,23 @@ class Bench:
         return {name: ratio(samples[""], samples[name]) for name in files}
 
     def variants(self, generator: Generator, folder: Path, *, fast: bool = True) -> dict[str, Path]:
-        """Write ``model.onnx`` and ``model.int8.onnx`` of ``generator`` to ``folder``; return them by precision."""
-        files = {FP32: folder / "model.onnx", INT8: folder / "model.int8.onnx"}
+        """Write ``model.onnx`` and, if int8 may ship, ``model.int8.onnx`` to ``folder``; return them by precision."""
+        files = {FP32: folder / "model.onnx"}
         export_onnx(generator, files[FP32], opset=self.opset, fast=fast)
+        if INT8 not in self.precisions:
+            return files
+        files[INT8] = folder / "model.int8.onnx"
         rows = draw_inputs(generator.inputs, CALIBRATION_ROWS, self.calibration_seed)
         quantize(files[FP32], files[INT8], inputs=rows, per_channel=False, target="onnxruntime")
         return files
+
+    def fastest_file(self, files: Mapping[str, Path], seconds: float) -> Path:
+        """Return the fastest of ``files``, which are by precision; one alone is not timed."""
+        others = {name: path for name, path in files.items() if name != FP32}
+        if not others:
+            return files[FP32]
+        best = fastest(self.ratios(files[FP32], others, seconds))
+        return files[best.precision if best.ratio.value < 1 else FP32]
 
     def time_untrained(
         self, generator: Generator, against: Path, seconds: float, give_up_above: float = math.inf

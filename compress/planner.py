@@ -87,6 +87,8 @@ class Planner:
 
     def run(self, generator: Generator, recipe: Recipe) -> Compressed:
         """Return what is left of ``generator`` after every step of ``recipe`` was tried."""
+        if not recipe.quantize:
+            self._bench = replace(self._bench, precisions=(FP32,))
         folder = self._new_folder("start")
         generator.save(folder)
         file = folder / "model.onnx"
@@ -119,16 +121,11 @@ class Planner:
         recovered.save(folder)  # whatever the task left there: the folder holds what its files were exported from
         files = self._bench.variants(recovered, folder)
         # int8 comes last and may change what is fast, so the faster variant of each side is compared.
-        before = self._fastest_file(current)
+        before = self._bench.fastest_file(self._bench.variants(current.generator, current.file.parent), STEP_S / 2)
         timing = fastest(self._bench.ratios(before, files, STEP_S))
         result = self._decide(name, files[FP32], current.file, timing.ratio, settings | {"timed": timing.precision})
         self._record(result, folder)
         return _Variant(recovered, files[FP32], files[FP32]) if result.kept else current
-
-    def _fastest_file(self, current: _Variant) -> Path:
-        files = self._bench.variants(current.generator, current.file.parent)
-        ratio = self._bench.ratios(files[FP32], {INT8: files[INT8]}, STEP_S / 2)[INT8]
-        return files[INT8] if ratio.value < 1 else files[FP32]
 
     def _try_quantization(self, current: _Variant, per_channel: bool) -> _Variant:
         kind = "per channel" if per_channel else "per tensor"

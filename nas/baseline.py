@@ -3,9 +3,11 @@
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks.files import read_json, sha256_file, write_json
 from compress.generator import Generator
-from compress.measure import Timing
+from compress.measure import Timing, fastest
 from nas.context import Context
 from nas.errors import NasError
 from nas.executors import Executor, Result, result_of
@@ -16,6 +18,7 @@ from nas.worker import error_of, train_job
 
 FOLDER = "baseline"
 WINDOW = (1.0, 1.1)  # of the shipped file's time
+_SLACK = 0.02  # of a second measurement: a match is not repeated for noise
 _MEASURE_S = 0.8
 _HALVINGS = 9
 
@@ -26,73 +29,87 @@ class Match:
 
     factor: float
     generator: Generator
-    timing: Timing
+    ratio: float
 
     @property
     def fits(self) -> bool:
         """Whether it takes 1.0 to 1.1 times as long."""
-        return WINDOW[0] <= self.timing.ratio.value <= WINDOW[1]
+        return WINDOW[0] <= self.ratio <= WINDOW[1]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what records hold."""
+        return {"factor": self.factor, "id": self.generator.id, "ratio": self.ratio, "fits": self.fits}
 
 
 def match(context: Context, shipped: Path) -> Match:
     """Return the reference narrowed until its fastest file takes 1.0 to 1.1 times as long as ``shipped``.
 
-    Widths are whole channels, so there may be no such network: then the fastest that is no faster than ``shipped`` is
-    taken, which favours the baseline.
+    Widths are whole channels, so there may be no such network: then the fastest tried that is no faster than
+    ``shipped`` is taken, which favours the baseline; where all are faster, the slowest.
     """
     low, high = 0.0, 1.0
-    best: Match | None = None
+    tried = list[Match]()
     for _ in range(_HALVINGS):
         factor = (low + high) / 2
         generator = context.family.narrowed(factor, context.experiment.seed)
-        found = Match(factor, generator, context.bench.time_untrained(generator, shipped, _MEASURE_S))
-        if found.fits:
-            return found
-        if found.timing.ratio.value < WINDOW[0]:
+        timing = context.bench.time_untrained(generator, shipped, _MEASURE_S)
+        tried.append(Match(factor, generator, timing.ratio.value))
+        if tried[-1].fits:
+            return tried[-1]
+        if tried[-1].ratio < WINDOW[0]:
             low = factor
         else:
-            high, best = factor, found
-    return best or found
+            high = factor
+    no_faster = [one for one in tried if one.ratio >= WINDOW[0]]
+    return min(no_faster, key=_ratio) if no_faster else max(tried, key=_ratio)
+
+
+def _ratio(one: Match) -> float:
+    return one.ratio
 
 
 class Baseline:
-    """The baseline on its way: ``begin`` it beside other work, ``finish`` it once the shipped file is known."""
+    """The baseline on its way: ``begin`` it beside other work, ``finish`` it once the shipped file is known.
+
+    Every match is kept in ``baseline/match.json`` by the sha256 of the file it was made to, so that a stage that was
+    cut goes on training the same network instead of searching for another by the clock.
+    """
 
     def __init__(self, context: Context, executor: Executor) -> None:
         self._context, self._executor = context, executor
         self._folder = context.folder.path / FOLDER
         self._match: Match | None = None
+        self._matched_to = ""
         self._future: Future[Result] | None = None
 
     def begin(self, shipped: Path) -> None:
         """Match the baseline to ``shipped`` and train it in a worker."""
-        self._match = match(self._context, shipped)
+        self._matched_to = sha256_file(shipped)
+        self._match = self._stored(self._matched_to) or self._keep(self._matched_to, match(self._context, shipped))
         schedule = final_schedule(self._context)
-        out = self._folder / self._match.generator.id
         origin = self._match.generator.origin
-        job = train_job(self._context, out, schedule, until=total_steps(schedule), origin=origin)
+        job = train_job(self._context, self._trained, schedule, until=total_steps(schedule), origin=origin)
         self._future = self._executor.submit(job)
 
     def finish(self, shipped: Path) -> Record:
-        """Wait for the training, once more if ``shipped`` is not what it was matched to; return the record."""
-        files = self._train_to_end()
-        ratio = min(self._context.bench.ratios(shipped, files, 2 * _MEASURE_S).items(), key=lambda item: item[1].value)
-        assert self._match is not None
-        if not WINDOW[0] - 0.02 <= ratio[1].value <= WINDOW[1] + 0.02 and self._match.fits:
+        """Wait for the training, and once more if ``shipped`` is another file than before and takes another time."""
+        files, timing = self._train_to_end(shipped)
+        inside = WINDOW[0] - _SLACK <= timing.ratio.value <= WINDOW[1] + _SLACK
+        if not inside and sha256_file(shipped) != self._matched_to:
             self.begin(shipped)
-            files = self._train_to_end()
-            ratio = min(
-                self._context.bench.ratios(shipped, files, 2 * _MEASURE_S).items(), key=lambda item: item[1].value
-            )
+            files, timing = self._train_to_end(shipped)
+        assert self._match is not None
+        relative = self._context.folder.relative
         return self._context.folder.finish(
             FOLDER,
             {
                 "id": self._match.generator.id,
                 "factor": self._match.factor,
-                "folder": self._context.folder.relative(self._trained),
-                "files": {name: self._context.folder.relative(path) for name, path in files.items()},
-                "fastest": ratio[0],
-                "ratio_to_shipped": ratio[1].to_json(),
+                "match": self._match.to_json(),
+                "folder": relative(self._trained),
+                "files": {name: relative(path) for name, path in files.items()},
+                "fastest": timing.precision,
+                "ratio_to_shipped": timing.ratio.to_json(),
             },
         )
 
@@ -101,9 +118,29 @@ class Baseline:
         assert self._match is not None
         return self._folder / self._match.generator.id
 
-    def _train_to_end(self) -> dict[str, Path]:
+    def _train_to_end(self, shipped: Path) -> tuple[dict[str, Path], Timing]:
+        """Return the trained files by precision, and the fastest one's timing against ``shipped``."""
         assert self._future is not None
         error = error_of(result_of(self._future))
         if error is not None:
             raise NasError(f"the baseline could not be trained: {error}")
-        return self._context.bench.variants(Generator.load(self._trained), self._trained)
+        bench = self._context.bench
+        files = bench.variants(Generator.load(self._trained), self._trained)
+        return files, fastest(bench.ratios(shipped, files, 2 * _MEASURE_S))
+
+    @property
+    def _matches(self) -> dict[str, Any]:
+        path = self._folder / "match.json"
+        return dict(read_json(path)) if path.is_file() else {}
+
+    def _stored(self, sha256: str) -> Match | None:
+        """Return the match to the file of ``sha256`` that an earlier process made, if it is of the same network."""
+        row = self._matches.get(sha256)
+        if row is None:
+            return None
+        generator = self._context.family.narrowed(row["factor"], self._context.experiment.seed)
+        return Match(row["factor"], generator, row["ratio"]) if generator.id == row["id"] else None
+
+    def _keep(self, sha256: str, found: Match) -> Match:
+        write_json(self._folder / "match.json", {**self._matches, sha256: found.to_json()})
+        return found

@@ -9,6 +9,7 @@ from nas.rungs import Measured, Standing
 COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE = "complete", "infeasible", "dominated", "failed", "duplicate"
 OUTCOMES = (COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE)
 SCORED = (COMPLETE, INFEASIBLE, DOMINATED)  # outcomes with values that a sampler may learn from
+NOT_TRAINED = "not trained: search.minutes or search.trials were used up before its turn"
 
 
 @dataclass
@@ -56,8 +57,9 @@ class Candidate:
 
 
 def describe(candidate: Candidate) -> str:
-    """Return a few words on how a candidate ended, for the progress line."""
-    words = [candidate.id[:6], str(candidate.outcome)]
+    """Return a few words on how a candidate ended or how far it is, for the progress line."""
+    on_its_way = f"rung {len(candidate.rungs)}" if candidate.rungs else "fast enough"
+    words = [candidate.id[:6], candidate.outcome or on_its_way]
     if candidate.ratio is not None:
         words.append(f"{1 / candidate.ratio['value']:.1f}x")
     if candidate.rungs:

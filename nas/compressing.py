@@ -6,7 +6,6 @@ from pathlib import Path
 
 from benchmarks.inputs import InputSpec
 from compress.generator import Generator
-from compress.measure import FP32, INT8
 from compress.planner import Compressed, Planner, Recipe
 from compress.steps import StepResult
 from compress.task import Evaluation
@@ -22,6 +21,7 @@ from nas.seeds import Stream
 from nas.worker import error_of, train_job
 
 FOLDER = "compressed"
+_MEASURE_S = 1.0  # of paired timing of the winner's files
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def compress_winner(context: Context, winner: Path, reference: Path, executor: E
         progress.update("compress", len(done), f"{step.name} {step.reason}")
 
     baseline = Baseline(context, executor)
-    baseline.begin(_fastest_file(context, generator, winner))
+    baseline.begin(context.bench.fastest_file(context.bench.variants(generator, winner), _MEASURE_S))
     planner = Planner(
         RunTask(context, executor),
         context.bench,
@@ -91,12 +91,6 @@ def compress_winner(context: Context, winner: Path, reference: Path, executor: E
     baseline.finish(kept.file)
     progress.finish("compress", f"{sum(step.kept for step in done)} of {len(done)} steps kept")
     return context.folder.finish(FOLDER, _record(context, kept))
-
-
-def _fastest_file(context: Context, generator: Generator, folder: Path) -> Path:
-    files = context.bench.variants(generator, folder)
-    ratio = context.bench.ratios(files[FP32], {INT8: files[INT8]}, 1.0)[INT8]
-    return files[INT8] if ratio.value < 1 else files[FP32]
 
 
 def _record(context: Context, kept: Compressed) -> Record:

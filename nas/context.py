@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.inputs import draw_inputs
 from benchmarks.records import Target
-from compress.measure import Bench
+from compress.measure import FP32, PRECISIONS, Bench
 from nas.bank import BANK_FILE, read_bank
 from nas.data import Splits, cache_folder, load_images, split, to_float
 from nas.experiment import Experiment
@@ -80,6 +80,7 @@ class Context:
             seed=(seed, Stream.TIMING),
             calibration_seed=(seed, Stream.CALIBRATION),
             opset=self.experiment.export.opset,
+            precisions=PRECISIONS if self.experiment.compress.quantize else (FP32,),
         )
 
     def judge(self, stream: Stream, *, held_out: bool = False, threads: int = 1) -> Judge:

@@ -2,17 +2,105 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
 
 from nas.seeds import Stream
+from search_spaces.space import SearchSpace
 
 STUDY = "search"  # not the experiment's name: a renamed experiment goes on in the same folder
+STARTUP = 48  # proposals drawn uniformly first: few meet the latency limit, and the sampler learns from those
 
 Suggest = Callable[[str, tuple[Any, ...]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A genotype that was proposed, its id, and the number of its trial."""
+
+    number: int
+    id: str
+    genotype: dict[str, Any]
+
+
+class Proposals:
+    """The trials of one search, as ``study.db`` holds them: ``ask`` for a genotype, ``tell`` what became of it.
+
+    Args:
+        path: The SQLite file; trials that it holds already are kept.
+        space: What may vary.
+        sampler: ``tpe``, ``nsga2`` or ``random``.
+        seed: What is proposed follows from it, the number of the proposal, and what was told.
+    """
+
+    def __init__(self, path: Path, space: SearchSpace, sampler: str, seed: int) -> None:
+        self._space, self._sampler, self._seed = space, sampler, seed
+        self.study = open_study(path)
+
+    def __len__(self) -> int:
+        return len(self.trials)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """Every proposal so far, in order; not to be changed."""
+        return self.study.get_trials(deepcopy=False)
+
+    @property
+    def first(self) -> int:
+        """How many proposals are uniform over genotypes, not over the choices of each knob, before a sampler learns."""
+        return STARTUP
+
+    def count(self, outcome: str) -> int:
+        """Return how many trials ended with ``outcome``."""
+        return sum(trial.user_attrs.get("outcome") == outcome for trial in self.trials)
+
+    def ask(self, *, uniform: bool = False) -> Proposal:
+        """Return a new proposal; its trial runs until it is told. ``uniform`` draws it whatever the sampler thinks."""
+        number = len(self)
+        if uniform or number < self.first or self._sampler == "random":
+            self.study.enqueue_trial(self._space.sample(np.random.default_rng((self._seed, Stream.PROPOSAL, number))))
+        self.study.sampler = make_sampler(self._sampler, self._seed, number)
+        trial = self.study.ask()
+        genotype = dict(self._space.canonical(suggest_genotype(self._space.knobs, trial.suggest_categorical)))
+        name = self._space.id(genotype)
+        trial.set_user_attr("genotype", genotype)
+        trial.set_user_attr("candidate", name)
+        return Proposal(trial.number, name, genotype)
+
+    def tell(
+        self,
+        number: int,
+        outcome: str,
+        note: str | None = None,
+        values: tuple[float, float] | None = None,
+        violations: Mapping[str, float] | None = None,
+    ) -> None:
+        """Close trial ``number``.
+
+        Args:
+            number: Of the proposal.
+            outcome: What became of it.
+            note: Why, in a few words.
+            values: Score and latency ratio, both better when lower; without them the trial fails, and the sampler
+                learns nothing from it.
+            violations: By constraint, above 0 where the constraint is violated.
+        """
+        trial = optuna.Trial(self.study, self.study.trials[number]._trial_id)
+        trial.set_user_attr("outcome", outcome)
+        if note:
+            trial.set_user_attr("note", note)
+        if values is None:
+            self.study.tell(trial, state=TrialState.FAIL)
+            return
+        for key, violation in (violations or {}).items():
+            trial.set_constraint(key, violation)
+        self.study.tell(trial, list(values))
 
 
 def suggest_genotype(knobs: Mapping[str, Any], suggest: Suggest) -> dict[str, Any]:

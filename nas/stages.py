@@ -1,6 +1,7 @@
 """The stages of a run, in order, each resumed where it stopped; and the plan of what they will cost."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from nas.exporting import export_winner
 from nas.final import contestants, judge_held_out, measure_latency, operators_of, write_grids
 from nas.finalists import choose, train_finalists
 from nas.folder import FolderError, Record, RunFolder
+from nas.limits import Limits
 from nas.progress import Progress, Silent
 from nas.reference import train_reference
 from nas.reporting import write_report
 from nas.seeds import Stream
-from nas.study import Limits, Search
+from nas.study import Search
 from nas.summarize import summarize_run
 
 STAGES = ("data", "reference", "search", "finalists", "compress", "export", "report")
@@ -40,6 +42,7 @@ def run(
     """Do ``stages`` of ``experiment`` in the run folder ``out`` and return the summary, which is also written there.
 
     Stages that are finished are not done again; one that was cut goes on where it stopped. The report is always made.
+    Workers are processes that import the program anew: a script calls this under ``if __name__ == "__main__":``.
 
     Args:
         experiment: What to do.
@@ -187,7 +190,7 @@ class _Run:
         return {"seen": score.to_json()}
 
     def _summarize(self) -> dict[str, Any]:
-        command = f"leangen run {self._folder.experiment_file}"
+        command = shlex.join(["leangen", "run", str(self._folder.experiment_file)])
         summary = summarize_run(self._experiment, self._folder, command, self._context.space.count())
         write_json(self._folder.path / "summary.json", summary)
         return summary

@@ -10,49 +10,37 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.files import read_json, write_json
 from compress.generator import Generator
-from nas.candidate import COMPLETE, DOMINATED, DUPLICATE, FAILED, INFEASIBLE, SCORED, Candidate, describe
+from nas.candidate import (
+    COMPLETE,
+    DOMINATED,
+    DUPLICATE,
+    FAILED,
+    INFEASIBLE,
+    NOT_TRAINED,
+    SCORED,
+    Candidate,
+    describe,
+)
 from nas.context import Context
 from nas.executors import Executor, Result, result_of
 from nas.families.base import Phase
+from nas.limits import Limits
 from nas.progress import Progress
-from nas.proposals import make_sampler, open_study, suggest_genotype
-from nas.rungs import dominator, outcomputed, predict
+from nas.proposals import Proposals
+from nas.rungs import dominator, outcomputed
 from nas.seeds import Stream
 from nas.worker import error_of, measure_job, train_job
 
 PROPOSALS_PER_TRIAL = 20
-STARTUP = 48  # proposals drawn uniformly first: few meet the latency limit, and the sampler learns from those
 STARTED_BELOW = 0.9  # of the blank picture's score
 MEASURE_S = 0.6  # of paired timing; the interval of the ratio is then about 1 %
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The latency that a candidate must reach, and what it is measured against.
-
-    Args:
-        reference: The reference's fastest own file.
-        max_ratio: Highest ratio to it that is allowed; infinity without a limit.
-        blank: Score of the blank picture: the value of a candidate that was never trained.
-        teacher: Score of the reference, on the latents of the rungs.
-        allowed: Worst score that the budget allows.
-    """
-
-    reference: Path
-    max_ratio: float
-    blank: float
-    teacher: float
-    allowed: float
 
 
 class Search:
@@ -80,7 +68,9 @@ class Search:
         self._schedule = (Phase("distill", self._config.rungs[-1]),)
         self.candidates: dict[str, Candidate] = {}
         self._running: dict[Future[Result], Candidate] = {}
-        self._study = open_study(context.folder.path / "study.db")
+        self._proposals = Proposals(
+            context.folder.path / "study.db", context.space, self._config.sampler, context.experiment.seed
+        )
         self._spent = context.folder.seconds.get("search", 0.0)
 
     def run(self) -> None:
@@ -98,17 +88,17 @@ class Search:
                 break
             self._collect()
         for candidate in self._held():
-            candidate.error = "not trained: search.minutes or search.trials were used up before its turn"
+            candidate.error = NOT_TRAINED
             self._end(candidate, FAILED)
-        self._progress.finish("search", f"{self.count(COMPLETE)} complete of {len(self._study.trials)} proposed")
+        self._progress.finish("search", f"{self.count(COMPLETE)} complete of {len(self._proposals)} proposed")
 
     def count(self, outcome: str) -> int:
         """Return how many trials ended with ``outcome``."""
-        return sum(trial.user_attrs.get("outcome") == outcome for trial in self._study.get_trials(deepcopy=False))
+        return self._proposals.count(outcome)
 
     @property
     def trained(self) -> int:
-        """Candidates that are, or were, in training."""
+        """Candidates in training, and those that finished a rung; one whose training failed before costs no trial."""
         in_training = sum(one.ratio is not None and not one.rungs for one in self._running.values())
         return in_training + sum(bool(one.rungs) for one in self.candidates.values())
 
@@ -121,7 +111,7 @@ class Search:
     def _adopt(self) -> list[Candidate]:
         """Take over what an earlier process left: finished candidates, and those that were on their way."""
         waiting = []
-        for trial in self._study.get_trials(deepcopy=False):
+        for trial in self._proposals.trials:
             candidate, running = self._stored(trial), trial.state == TrialState.RUNNING
             if candidate is None:
                 if running:  # killed between its proposal and its first record
@@ -133,7 +123,7 @@ class Search:
                 self.candidates[candidate.id] = candidate
                 if running and candidate.outcome is not None:  # killed between its record and the end of its trial
                     self._tell(trial.number, candidate, candidate.outcome, candidate.note)
-                elif running and (candidate.rungs or candidate.ratio is None):
+                elif running and (candidate.rungs or candidate.ratio is None or self._has_checkpoint(candidate)):
                     waiting.append(candidate)
         return waiting[::-1]
 
@@ -149,7 +139,7 @@ class Search:
         """
         if self._waiting:
             return self._waiting.pop()
-        if len(self._study.get_trials(deepcopy=False)) < STARTUP and not self._used_up():
+        if len(self._proposals) < self._proposals.first and not self._used_up():
             return self._propose()
         held = self._held()
         if held and not self._used_up(proposing=False):
@@ -178,39 +168,31 @@ class Search:
 
     def _propose(self) -> Candidate | None:
         """Return a new candidate, or ``None`` when the effort is used up; duplicates are told at once."""
+        repeated = False
         while not self._used_up():
-            number = len(self._study.get_trials(deepcopy=False))
-            genotype, trial = self._ask(number)
-            name = self._context.space.id(genotype)
-            trial.set_user_attr("genotype", genotype)
-            trial.set_user_attr("candidate", name)
-            if name in self.candidates:
-                self._tell(trial.number, self.candidates[name], DUPLICATE)
+            proposal = self._proposals.ask(uniform=repeated)  # a sampler that repeats itself is sent elsewhere once
+            repeated = proposal.id in self.candidates
+            if repeated:
+                self._tell(proposal.number, self.candidates[proposal.id], DUPLICATE)
                 continue
-            candidate = Candidate(name, genotype, trial.number)
-            self.candidates[name] = candidate
+            candidate = Candidate(proposal.id, proposal.genotype, proposal.number)
+            self.candidates[candidate.id] = candidate
             self._write(candidate)
             return candidate
         return None
 
-    def _ask(self, number: int) -> tuple[dict[str, Any], optuna.Trial]:
-        """Return proposal ``number``: the first ones are uniform over genotypes, not over the choices of each knob."""
-        space, seed = self._context.space, self._context.experiment.seed
-        if number < STARTUP or self._config.sampler == "random":
-            self._study.enqueue_trial(space.sample(np.random.default_rng((seed, Stream.PROPOSAL, number))))
-        self._study.sampler = make_sampler(self._config.sampler, seed, number)
-        trial = self._study.ask()
-        return dict(space.canonical(suggest_genotype(space.knobs, trial.suggest_categorical))), trial
-
     def _used_up(self, *, proposing: bool = True) -> bool:
         """Return whether the effort ends here: trials or minutes, and for a new proposal their number too."""
         minutes = (self._spent + self._clock() - self._began) / 60
-        proposals = len(self._study.get_trials(deepcopy=False))
         return (
             self.trained >= self._config.trials
             or minutes >= self._config.minutes
-            or (proposing and proposals >= PROPOSALS_PER_TRIAL * self._config.trials)
+            or (proposing and len(self._proposals) >= self._most_proposals)
         )
+
+    @property
+    def _most_proposals(self) -> int:
+        return PROPOSALS_PER_TRIAL * self._config.trials
 
     def _advance(self, candidate: Candidate) -> None:
         """Submit the next job of ``candidate``."""
@@ -231,9 +213,7 @@ class Search:
             limit = self._limits.max_ratio if math.isfinite(self._limits.max_ratio) else None
             return measure_job(context, generator, self._limits.reference, MEASURE_S, limit)
         until = self._config.rungs[len(candidate.rungs)]
-        return train_job(
-            context, out, self._schedule, until=until, origin=generator.origin, stream=Stream.RUNG
-        )
+        return train_job(context, out, self._schedule, until=until, origin=generator.origin, stream=Stream.RUNG)
 
     def _collect(self) -> None:
         done, _ = wait(self._running, return_when=FIRST_COMPLETED)
@@ -245,6 +225,7 @@ class Search:
                 self._end(candidate, outcome)
                 continue
             self._write(candidate)
+            self._show(candidate)
             if candidate.rungs:
                 self._advance(candidate)
 
@@ -260,6 +241,9 @@ class Search:
         rung = len(candidate.rungs) - 1
         mine = candidate.standing(rung)
         assert mine is not None
+        if not math.isfinite(mine.value):
+            candidate.error = f"diverged: its score after {result['steps']} steps is not a number"
+            return FAILED
         # One that failed later cannot be chosen any more, so it must not stop others.
         rivals = [one for one in self.candidates.values() if one.outcome != FAILED]
         better = dominator(mine, [other for one in rivals if (other := one.standing(rung)) is not None])
@@ -276,48 +260,34 @@ class Search:
         candidate.outcome = outcome
         self._write(candidate)
         self._tell(candidate.trial, candidate, outcome, candidate.note)
-        self._progress.update("search", min(self.trained, self._config.trials), describe(candidate))
+        self._show(candidate)
+
+    def _show(self, candidate: Candidate) -> None:
+        """Tell progress of ``candidate``, and before any was trained, how far the first measurements are."""
+        note = describe(candidate)
+        if not self.trained:
+            done, first = len(self._proposals) - len(self._running), min(self._proposals.first, self._most_proposals)
+            fast = sum(one.ratio is not None and one.outcome != INFEASIBLE for one in self.candidates.values())
+            note = f"measured {f'{done} of {first}' if done <= first else done} proposals, {fast} fast enough"
+        self._progress.update("search", min(self.trained, self._config.trials), note)
 
     def _tell(self, number: int, candidate: Candidate | None, outcome: str, note: str | None = None) -> None:
         """Close trial ``number`` in Optuna: what was never trained scores like the blank picture.
 
-        A trial without values fails there: one that failed, and a duplicate of one that failed or is still on its way.
+        A trial without values fails there: one that failed, and every duplicate, since a sampler that is told the same
+        result again and again proposes it again and again.
         """
-        trial = optuna.Trial(self._study, self._study.trials[number]._trial_id)
-        trial.set_user_attr("outcome", outcome)
-        if note:
-            trial.set_user_attr("note", note)
-        if candidate is None or candidate.ratio is None or candidate.outcome not in SCORED:
-            self._study.tell(trial, state=TrialState.FAIL)
+        if candidate is None or candidate.ratio is None or outcome not in SCORED:
+            self._proposals.tell(number, outcome, note)
             return
-        ratio = candidate.ratio["value"]
-        value = candidate.score().value if candidate.rungs else self._limits.blank
-        for key, violation in self._violations(candidate).items():
-            trial.set_constraint(key, violation)
-        self._study.tell(trial, [value, ratio])
+        values = candidate.score().value if candidate.rungs else self._limits.blank, candidate.ratio["value"]
+        steps, finetuned = self._config.final_distill, self._config.final_adversarial > 0
+        violations = self._limits.violations(candidate, steps, finetuned=finetuned)
+        self._proposals.tell(number, outcome, note, values, violations)
 
-    def _violations(self, candidate: Candidate) -> dict[str, float]:
-        """Return by how much a candidate misses its limits, as log of a factor; 0 or below is inside.
-
-        The front also holds what is very fast and hopeless. A sampler that learned only from dominance would spend
-        most of its trials there, so the budget is a constraint like the latency: what the rungs predict for the end of
-        training, over what is allowed.
-        """
-        assert candidate.ratio is not None
-        violations = {}
-        if math.isfinite(self._limits.max_ratio):
-            violations["latency"] = math.log(candidate.ratio["value"] / self._limits.max_ratio)
-        if candidate.outcome != INFEASIBLE and self._limits.allowed > 0:
-            predicted = self._limits.blank  # of what was outcomputed, and so never trained
-            if candidate.rungs:
-                predicted = predict(
-                    candidate.curve,
-                    self._limits.teacher,
-                    self._config.final_distill,
-                    finetuned=self._config.final_adversarial > 0,
-                )
-            violations["quality"] = math.log(max(predicted, 1e-9) / self._limits.allowed)
-        return violations
+    def _has_checkpoint(self, candidate: Candidate) -> bool:
+        """Return whether it was in training when an earlier process ended, and left something to go on with."""
+        return any(self._path(candidate.id).glob("checkpoint-*"))
 
     def _path(self, name: str) -> Path:
         return self._context.folder.path / "candidates" / name

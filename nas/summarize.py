@@ -1,13 +1,14 @@
 """The summary: what a run found, gathered from the records in its folder into one JSON object (docs/summary.md)."""
 
 import math
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from benchmarks.cost import count_cost
 from benchmarks.files import read_json
 from compress.quality import Difference, Score
-from nas.candidate import OUTCOMES
+from nas.candidate import NOT_TRAINED, OUTCOMES
 from nas.experiment import Experiment
 from nas.folder import Record, RunFolder
 
@@ -229,11 +230,14 @@ def _commands(folder: RunFolder, final: Record | None, command: str) -> list[Rec
         return rows
     root = folder.path
     before, after = root / final["reference_file"], root / final["shipped"]
-    rows.append({"what": "the speed-up at batch 1", "command": f"leangen bench compare {before} {after}"})
-    rows.append({"what": "the speed-up at batch 32", "command": f"leangen bench compare {before} {after} --batch 32"})
-    rows.append({"what": "pictures", "command": f"leangen sample {after} --n 64 --seed 0 --out grid.png"})
-    rows.append({"what": "this page", "command": f"leangen report {root}"})
-    return rows
+    compare = ["leangen", "bench", "compare", str(before), str(after)]
+    lines = {
+        "the speed-up at batch 1": compare,
+        "the speed-up at batch 32": [*compare, "--batch", "32"],
+        "pictures": ["leangen", "sample", str(after), "--n", "64", "--seed", "0", "--out", "grid.png"],
+        "this page": ["leangen", "report", str(root)],
+    }
+    return rows + [{"what": what, "command": shlex.join(words)} for what, words in lines.items()]
 
 
 def _notes(experiment: Experiment, records: Mapping[str, Record | None], final: Record | None) -> list[str]:
@@ -261,9 +265,12 @@ def _search_notes(candidates: Record, missed: list[str]) -> list[str]:
             f"fast as the reference. Relax {' or '.join(missed)}, raise "
             "search.trials, or open the space towards smaller widths."
         )
-    failed = [row for row in candidates["rows"] if row["outcome"] == "failed"]
+    failed = [row for row in candidates["rows"] if row["outcome"] == "failed" and row["error"] != NOT_TRAINED]
     if failed:
         notes.append(f"{len(failed)} candidates failed; the first: {failed[0]['error']}")
+    left = sum(row["error"] == NOT_TRAINED for row in candidates["rows"])
+    if left:
+        notes.append(f"{left} more candidates were measured and {NOT_TRAINED.replace('its turn', 'their turn')}.")
     return notes
 
 
@@ -272,9 +279,15 @@ def _final_notes(baseline: Record | None, final: Record) -> list[str]:
     if baseline is not None:
         ratio = baseline["ratio_to_shipped"]["value"]
         if not 0.97 <= ratio <= 1.13:
-            notes.append(f"The baseline takes {ratio:.2f} of the shipped file's time; widths allow no closer match.")
+            notes.append(f"The baseline takes {ratio:.2f} of the shipped file's time; {_why_unlike(baseline)}.")
         difference = final["quality"]["differences"]["final"].get("baseline")
         if difference is not None and not math.isnan(difference["value"]) and difference["ci95"][1] >= 0:
             notes.append("The result is not better than the narrowed baseline by more than the interval.")
     return notes
 
+
+def _why_unlike(baseline: Record) -> str:
+    """Return why the baseline is not as fast as the result: ``match`` is how it was matched, to the same file."""
+    if baseline["match"]["fits"]:
+        return f"it took {baseline['match']['ratio']:.2f} of it when it was matched"
+    return "none of the widths that were tried is closer without being faster"

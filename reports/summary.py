@@ -166,7 +166,7 @@ class SearchCounts(Record):
     trials: Count = Field(description="complete + infeasible + dominated + failed + duplicate.")
     complete: Count = Field(description="Reached the last rung.")
     infeasible: Count = Field(description="Over the latency limit: not trained.")
-    dominated: Count = Field(description="Stopped at a rung.")
+    dominated: Count = Field(description="Stopped at a rung, or outcomputed and never trained.")
     failed: Count = Field(description="Ended with an error, which is kept.")
     duplicate: Count = Field(description="Proposed again, not evaluated again.")
     space_size: Count | None = Field(default=None, description="Genotypes of the space, counted exactly.")

@@ -24,7 +24,7 @@ from reports.wording import (
 MAX_CANDIDATES = 100  # rows of the candidates' table; the rest is in summary.json
 OUTCOME_MEANINGS = {
     "complete": "reached the last rung",
-    "dominated": "stopped at a rung: another was better in both",
+    "dominated": "stopped: another was better in both, or did more arithmetic in no more time",
     "infeasible": "over the latency limit: nothing was trained",
     "failed": "ended with an error",
     "duplicate": "proposed again, not evaluated again",
