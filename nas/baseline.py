@@ -60,6 +60,7 @@ def match(context: Context, shipped: Path) -> Match:
             low = factor
         else:
             high = factor
+    tried.reverse()  # of equals the last, where the bisection ended
     no_faster = [one for one in tried if one.ratio >= WINDOW[0]]
     return min(no_faster, key=_ratio) if no_faster else max(tried, key=_ratio)
 

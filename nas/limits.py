@@ -46,5 +46,9 @@ class Limits:
             predicted = self.blank  # of what was outcomputed, and so never trained
             if candidate.rungs:
                 predicted = predict(candidate.curve, self.teacher, steps, finetuned=finetuned)
-            violations["quality"] = math.log(max(predicted, 1e-9) / self.allowed)
+            loss, budget = predicted - self.teacher, self.allowed - self.teacher
+            if budget > 0:  # what is lost, in units of what may be lost: FID 12 for 6 is far outside, not a factor of 2
+                violations["quality"] = math.log(max(loss, 1e-3 * budget) / budget)
+            else:  # better than the reference is asked for
+                violations["quality"] = math.log(max(predicted, 1e-9) / self.allowed)
         return violations

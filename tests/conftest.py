@@ -22,11 +22,12 @@ export: {tensorrt: false}
 
 # Measured seconds and sizes of real runs, cut down to what a test needs.
 SHORT = """\
-import nas.bank, nas.baseline, nas.final, nas.reference, nas.study, compress.planner
+import nas.bank, nas.baseline, nas.final, nas.proposals, nas.reference, nas.study, compress.planner
 nas.bank.bank_size.__defaults__ = (1024,)
 nas.baseline._MEASURE_S = nas.study.MEASURE_S = 0.1
 nas.final.MEASURE_S = nas.reference._MEASURE_S = compress.planner.STEP_S = 0.3
 nas.baseline._HALVINGS = 4
+nas.proposals.STARTUP = 6
 """
 
 
@@ -87,6 +88,7 @@ def _shortened() -> Iterator[None]:
     import nas.bank
     import nas.baseline
     import nas.final
+    import nas.proposals
     import nas.reference
     import nas.study
 
@@ -95,6 +97,7 @@ def _shortened() -> Iterator[None]:
         patch.setattr(nas.baseline, "_MEASURE_S", 0.1)
         patch.setattr(nas.baseline, "_HALVINGS", 4)
         patch.setattr(nas.study, "MEASURE_S", 0.1)
+        patch.setattr(nas.proposals, "STARTUP", 6)
         patch.setattr(nas.final, "MEASURE_S", 0.3)
         patch.setattr(nas.reference, "_MEASURE_S", 0.3)
         patch.setattr(compress.planner, "STEP_S", 0.3)

@@ -1,9 +1,11 @@
 """Paired ratios of real files: a model against itself, against a larger one, and all its variants."""
 
 import math
+from pathlib import Path
 
 import pytest
 
+from benchmarks.cost import count_cost
 from benchmarks.inputs import InputSpec
 from benchmarks.records import Ratio, Target
 from benchmarks.runtimes.onnx import generate
@@ -79,6 +81,44 @@ def test_an_untrained_candidate_is_timed_and_leaves_nothing(files, tmp_path, mon
     assert found.precision in (FP32, INT8)
     assert found.ratio.ci95[1] < 0.7
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_macs_of_one_picture_are_told(files, tmp_path):
+    """Weights do not change them, nor does the precision: they are counted on the float file."""
+    export_onnx(generator(16), tmp_path / "model.onnx")
+    wanted = count_cost(tmp_path / "model.onnx").macs
+    assert wanted > 0
+    assert bench().time_untrained(generator(16), files / "128.onnx", 0.1).macs == wanted
+    assert bench().time_untrained(generator(16), files / "16.onnx", 0.3, give_up_above=0.01).macs == wanted
+
+
+def test_without_int8_nothing_is_fast_through_a_file_that_never_ships(files, tmp_path, monkeypatch):
+    """However fast int8 would be: it is neither written nor timed."""
+    one = bench(precisions=(FP32,))
+    assert one.variants(generator(16), tmp_path) == {FP32: tmp_path / "model.onnx"}
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    timed = []
+
+    def spy(self, against, files, seconds):
+        timed.append(tuple(files))
+        return {name: Ratio(0.1 if name == INT8 else 0.5, (0.1, 0.6), 20) for name in files}
+
+    monkeypatch.setattr(Bench, "ratios", spy)
+    assert one.time_untrained(generator(16), files / "128.onnx", 0.3).precision == FP32
+    assert bench().time_untrained(generator(16), files / "128.onnx", 0.3).precision == INT8
+    assert timed == [(FP32,), (FP32, INT8)]
+
+
+@pytest.mark.parametrize(("ratio", "wanted"), [(0.9, INT8), (1.0, FP32), (1.1, FP32)])
+def test_the_fastest_file(monkeypatch, ratio, wanted):
+    files = {FP32: Path("a.onnx"), INT8: Path("b.onnx")}
+    monkeypatch.setattr(Bench, "ratios", lambda *_: {INT8: Ratio(ratio, (ratio, ratio), 20)})
+    assert bench().fastest_file(files, 1.0) == files[wanted]
+
+
+def test_one_file_alone_is_not_timed(monkeypatch):
+    monkeypatch.setattr(Bench, "ratios", lambda *_: pytest.fail("timed"))
+    assert bench().fastest_file({FP32: Path("a.onnx")}, 1.0) == Path("a.onnx")
 
 
 def test_what_is_far_too_slow_gets_a_short_look_only(files, monkeypatch):

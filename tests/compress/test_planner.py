@@ -221,6 +221,16 @@ def test_the_faster_variants_of_both_sides_are_compared(compress):
     assert found.steps[0].settings == {"ratio": 0.25, "timed": "int8"}
 
 
+def test_without_quantization_no_int8_file_decides(compress):
+    """The same, but int8 will not ship: 10 ms to 9 in float counts, and nothing else is written."""
+    recipe = Recipe(quantize=False)
+    found, _, folder = compress({PRUNED: costs(9, 12)}, SAME, recipe, start=costs(10, 5))
+    assert found.steps[0].kept
+    assert found.steps[0].ratio.value == pytest.approx(9 / 10)
+    assert found.steps[0].settings == {"ratio": 0.25, "timed": "fp32"}
+    assert not list(folder.rglob("*int8*"))
+
+
 def test_every_share_begins_with_what_was_kept(compress, generator):
     """25 % of 32 leaves 24; then 50 % of those leaves 16 (halves up)."""
     recipe = Recipe(prune_ratios=(0.25, 0.5), quantize=False)

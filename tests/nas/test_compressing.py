@@ -20,17 +20,25 @@ def test_without_recovery_a_generator_comes_back_as_it_is(make_context, scripted
     assert executor.jobs == []
 
 
-def test_recovery_is_a_distillation_from_the_folder_to_the_folder(make_context, scripted, tmp_path):
-    context = make_context(compress={"recover": 7})
+def test_recovery_is_a_training_like_a_finalists_from_the_folder_to_the_folder(make_context, scripted, tmp_path):
+    context = make_context(compress={"recover": 7}, search={"final_adversarial": 5})
     generator = context.family.narrowed(0.125, 0)
     generator.save(tmp_path / "step")
     executor = scripted(lambda job: {"steps": 7})
     found = RunTask(context, executor).recover(generator, tmp_path / "step")
     assert found.id == generator.id
     (job,) = executor.jobs
-    assert job["schedule"] == [{"kind": "distill", "steps": 7}]
-    assert (job["until"], job["start"], job["out"]) == (7, str(tmp_path / "step"), str(tmp_path / "step"))
+    assert job["schedule"] == [{"kind": "distill", "steps": 7}, {"kind": "finetune", "steps": 5}]
+    assert (job["until"], job["start"], job["out"]) == (12, str(tmp_path / "step"), str(tmp_path / "step"))
     assert (job["origin"], job["stream"]) == (None, None)
+
+
+def test_recovery_is_not_fine_tuned_where_finalists_are_not(make_context, scripted, tmp_path):
+    context = make_context(compress={"recover": 7}, search={"final_adversarial": 0})
+    context.family.narrowed(0.125, 0).save(tmp_path / "step")
+    executor = scripted(lambda job: {"steps": 7})
+    RunTask(context, executor).recover(SimpleNamespace(), tmp_path / "step")
+    assert executor.jobs[0]["schedule"] == [{"kind": "distill", "steps": 7}]
 
 
 def test_a_recovery_that_fails_is_named(make_context, scripted):

@@ -77,6 +77,11 @@ def test_the_bench_measures_the_target(context):
     assert (bench.target.batch, bench.target.threads, bench.opset) == (3, 2, 19)
     assert bench.inputs == context.family.inputs
     assert bench.seed != bench.calibration_seed
+    assert bench.precisions == ("fp32", "int8")
+
+
+def test_without_quantization_the_bench_measures_float_files_only(make_context):
+    assert make_context(compress={"quantize": False}).bench.precisions == ("fp32",)
 
 
 def test_only_the_final_judge_sees_held_out_pictures(context):

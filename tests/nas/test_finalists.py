@@ -7,9 +7,9 @@ import pytest
 
 from compress.quality import Budget, Score
 from nas import finalists as module
+from nas.candidate import Candidate
 from nas.finalists import Finalist, choose, final_schedule, pick, train_finalists
 from nas.progress import Silent
-from nas.study import Candidate
 
 TEACHER = Score("fid", "x", 400, (0, 3), 4.0, 0.2)
 BUDGET = Budget.parse("fid<=+2")  # up to 6
@@ -23,7 +23,7 @@ def candidate(quality):
         rungs = [
             {"steps": steps, "quality": quality(value)} for steps, value in zip((20, 60), scores, strict=False)
         ]
-        return Candidate(name, {"name": name}, 0, outcome, {"value": ratio, "ci95": [ratio, ratio]}, rungs)
+        return Candidate(name, {"name": name}, 0, outcome, {"value": ratio, "ci95": [ratio, ratio]}, rungs=rungs)
 
     return make
 

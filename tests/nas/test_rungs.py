@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from nas.rungs import STEEPEST, Standing, dominator, front, predict
+from nas.rungs import MACS_MARGIN, STEEPEST, Measured, Standing, dominator, front, outcomputed, predict
 
 
 def test_dominated_by_one_that_is_no_slower_and_better_beyond_the_error():
@@ -26,6 +26,23 @@ def test_nan_is_dominated_by_any_that_is_no_slower_and_dominates_none():
     other = Standing("other", 0.1, 900.0, 1.0)
     assert dominator(lost, [other]) == other
     assert dominator(other, [lost]) is None
+
+
+def test_outcomputed_by_one_that_is_no_slower_and_does_a_quarter_more():
+    """At an equal ratio 125 against 100 is enough, 124 is not; a slower one proves nothing, however much it does."""
+    assert MACS_MARGIN == 1.25
+    mine = Measured("mine", 0.2, 100)
+    assert outcomputed(mine, [Measured("close", 0.2, 124), Measured("slower", 0.201, 900)]) is None
+    better = Measured("better", 0.2, 125)
+    assert outcomputed(mine, [Measured("close", 0.2, 124), better]) == better
+    assert outcomputed(mine, [Measured("faster", 0.1, 125)]) is not None
+
+
+def test_nobody_outcomputes_itself_and_of_two_at_most_one_the_other():
+    mine, other = Measured("mine", 0.2, 100), Measured("other", 0.2, 125)
+    assert outcomputed(mine, []) is None
+    assert outcomputed(mine, [Measured("mine", 0.2, 1000)]) is None
+    assert outcomputed(other, [mine]) is None
 
 
 def test_front_is_fastest_first_and_only_ever_better():
@@ -84,3 +101,10 @@ def test_predict_of_nothing_is_nan():
 def test_predict_where_the_first_point_was_below_the_teacher():
     """No logarithm of a negative number: such a curve rises, so the last score stands."""
     assert predict([(10, 0.5), (20, 2.0)], teacher=1.0, steps=100) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_predict_returns_the_last_score_where_something_is_not_a_number(bad):
+    assert predict([(10, 9.0), (20, 7.0)], bad, 100) == 7.0
+    assert predict([(10, bad), (20, 7.0)], 1.0, 100) == 7.0
+    assert predict([(10, 9.0), (20, bad)], 1.0, 100) == pytest.approx(bad, nan_ok=True)

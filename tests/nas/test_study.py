@@ -7,15 +7,15 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
-from optuna.samplers import NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.files import read_json, write_json
-from nas import study
+from nas import proposals, study
+from nas.candidate import NOT_TRAINED, OUTCOMES, Candidate
+from nas.limits import Limits
 from nas.progress import Silent
-from nas.study import OUTCOMES, Candidate, Limits, Search, describe, make_sampler
+from nas.study import Search
 
 LIMITS = Limits(Path("reference.onnx"), max_ratio=0.2, blank=500.0, teacher=4.0, allowed=10.0)
 FAST, SLOW = 0.1, 0.5
@@ -26,16 +26,16 @@ class KilledError(BaseException):
     """Stands for kill -9: nothing in between catches it."""
 
 
-def timed(ratio: float) -> dict[str, Any]:
-    return {"ratio": {"value": ratio, "ci95": [ratio * 0.99, ratio * 1.01], "precision": "fp32"}}
+def timed(ratio: float, macs: int = 1_000_000) -> dict[str, Any]:
+    return {"ratio": {"value": ratio, "ci95": [ratio * 0.99, ratio * 1.01], "precision": "fp32"}, "macs": macs}
 
 
 class Script:
     """Answers by candidate, in the order in which candidates first appear.
 
     Args:
-        plans: For each: its ratio, then its score at each rung; an exception or dict stands for a whole result.
-            After the last, every candidate is too slow.
+        plans: For each: its ratio (or ``timed(ratio, macs)``), then its score at each rung; an exception or dict stands
+            for a whole result. After the last, every candidate is too slow.
         quality: Makes a score's JSON.
     """
 
@@ -51,25 +51,41 @@ class Script:
         entry = plan[1 + RUNGS.index(job["until"])]
         if not isinstance(entry, float):
             return entry
-        return {"steps": job["until"], "quality": self.quality(entry), "complaint": None}
+        found = None if math.isnan(entry) else entry  # as JSON has it
+        return {"steps": job["until"], "quality": self.quality(found), "complaint": None}
 
 
 @pytest.fixture
-def start(make_context, scripted, quality):
-    """Return a function that makes a search in ``tmp_path``, over the same folder each time."""
+def start(make_context, scripted, quality, monkeypatch):
+    """Return a function that makes a search in ``tmp_path``, over the same folder each time.
 
-    def make(plans=(), *, answer=None, workers=1, limits=LIMITS, clock=None, folder="run", **search: Any):
+    ``first`` proposals are measured before any is trained; without them one candidate after the other is taken up.
+    """
+
+    def make(
+        plans=(),
+        *,
+        answer=None,
+        workers=1,
+        limits=LIMITS,
+        clock=None,
+        folder="run",
+        first=0,
+        progress=None,
+        **search: Any,
+    ):
+        monkeypatch.setattr(proposals, "STARTUP", first)
         search = {"trials": 3, "rungs": RUNGS, "sampler": "random", "final_distill": 240, **search}
         context = make_context(folder, search=search)
         executor = scripted(answer or Script(list(plans), quality), workers)
-        one = Search(context, limits, executor, Silent(), **({"clock": clock} if clock else {}))
+        one = Search(context, limits, executor, progress or Silent(), **({"clock": clock} if clock else {}))
         return one, executor
 
     return make
 
 
 def trials_of(search: Search) -> list[FrozenTrial]:
-    return search._study.get_trials()
+    return search._proposals.study.get_trials()
 
 
 def by_outcome(search: Search) -> dict[str, FrozenTrial]:
@@ -97,7 +113,7 @@ def test_every_outcome_with_what_optuna_is_told(start, monkeypatch):
     repeated = [search._context.space.canonical(one) for one in genotypes(search, 6)]
     repeated.insert(1, repeated[0])  # a duplicate of the first
     suggested = iter(repeated)
-    monkeypatch.setattr(study, "suggest_genotype", lambda knobs, suggest: next(suggested))
+    monkeypatch.setattr(proposals, "suggest_genotype", lambda knobs, suggest: next(suggested))
     search.run()
 
     assert counts(search) == {"complete": 2, "infeasible": 1, "dominated": 1, "failed": 2, "duplicate": 1}
@@ -105,7 +121,7 @@ def test_every_outcome_with_what_optuna_is_told(start, monkeypatch):
     states = [(trial.user_attrs["outcome"], trial.state.name, trial.values) for trial in trials]
     assert states == [
         ("complete", "COMPLETE", [20.0, FAST]),
-        ("duplicate", "COMPLETE", [20.0, FAST]),
+        ("duplicate", "FAIL", None),
         ("infeasible", "COMPLETE", [500.0, SLOW]),  # never trained: scores like the blank picture
         ("dominated", "COMPLETE", [80.0, 0.15]),
         ("failed", "FAIL", None),
@@ -196,18 +212,200 @@ def test_a_genotype_that_cannot_be_built_fails_without_a_job(start, monkeypatch)
     assert by_outcome(search)["failed"].user_attrs["note"] == "32 pixels cannot be reached"
 
 
-def test_a_duplicate_of_one_still_on_its_way_teaches_the_sampler_nothing(start, monkeypatch):
-    """Its values are not known yet: told as failed, never as the blank picture."""
+@pytest.mark.parametrize("outcome", [None, "complete"])
+def test_a_duplicate_teaches_the_sampler_nothing(start, monkeypatch, outcome):
+    """Told the same again, a sampler proposes it again and again; and of one on its way no value is known yet."""
     search, _ = start(trials=2)
     same = genotypes(search, 1)[0]
-    candidate = Candidate(search._context.space.id(same), same, 99, ratio=timed(FAST)["ratio"])
+    candidate = Candidate(search._context.space.id(same), same, 99, outcome, ratio=timed(FAST)["ratio"])
     search.candidates[candidate.id] = candidate
     suggested = iter([same, *genotypes(search, 2)[1:]])
-    monkeypatch.setattr(study, "suggest_genotype", lambda knobs, suggest: next(suggested))
+    monkeypatch.setattr(proposals, "suggest_genotype", lambda knobs, suggest: next(suggested))
     search._began = search._clock()
     assert search._propose() is not None
     trial = trials_of(search)[0]
     assert (trial.user_attrs["outcome"], trial.state) == ("duplicate", TrialState.FAIL)
+
+
+@pytest.mark.parametrize("rung", [1, 2])
+def test_a_score_that_is_not_a_number_is_a_candidate_that_diverged(start, rung):
+    """A score of NaN stands as null in records; it is told to nobody as a value, and stops nobody."""
+    scores = (50.0, math.nan) if rung == 2 else (math.nan,)
+    search, _ = start([(FAST, *scores), (0.15, 460.0, 440.0)], trials=2)
+    search.run()
+    assert counts(search) == {"complete": 1, "failed": 1}
+    failed = by_outcome(search)["failed"]
+    assert failed.state == TrialState.FAIL
+    assert failed.user_attrs["note"] == f"diverged: its score after {RUNGS[rung - 1]} steps is not a number"
+
+
+# the first proposals
+
+
+class Heard(Silent):
+    """Keeps what was told of the search."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[float, str]] = []
+
+    def update(self, task: str, done: float, note: str = "") -> None:
+        self.notes.append((done, note))
+
+
+def trained_order(executor) -> list[str]:
+    """Ids in the order in which their training began."""
+    return list(dict.fromkeys(Path(job["out"]).name for job in executor.jobs if job["kind"] == "train"))
+
+
+def ids_by_proposal(search: Search) -> list[str]:
+    return [trial.user_attrs["candidate"] for trial in trials_of(search)]
+
+
+ORDERED = [
+    (timed(0.10, 100), 50.0, 20.0),  # 1,000 MACs per time: third
+    (SLOW,),
+    (timed(0.05, 90), 90.0, 70.0),  # 1,800: first
+    (timed(0.12, 122), 45.0, 18.0),  # 1,017: second
+]
+
+
+def test_the_first_proposals_are_measured_before_any_is_trained_and_then_the_most_macs_per_time_first(start):
+    search, executor = start(ORDERED, first=4, trials=3)
+    search.run()
+    kinds = [job["kind"] for job in executor.jobs]
+    assert kinds == ["measure"] * 4 + ["train"] * 6
+    assert counts(search) == {"complete": 3, "infeasible": 1}
+    ids = ids_by_proposal(search)
+    assert trained_order(executor) == [ids[2], ids[3], ids[0]]
+
+
+def test_after_the_first_proposals_each_is_trained_as_soon_as_it_is_measured(start):
+    plans = [(FAST, 50.0, 20.0), (SLOW,), (0.09, 50.0, 20.0), (0.08, 50.0, 20.0)]
+    search, executor = start(plans, first=2, trials=3)
+    search.run()
+    kinds = [job["kind"] for job in executor.jobs]
+    assert kinds == ["measure"] * 2 + ["train"] * 2 + ["measure", "train", "train"] * 2
+
+
+def test_of_two_workers_none_waits_while_there_is_something_to_measure_or_to_train(start):
+    search, executor = start(ORDERED, first=4, trials=3, workers=2)
+    search.run()
+    assert counts(search) == {"complete": 3, "infeasible": 1}
+    assert [job["kind"] for job in executor.jobs[:4]] == ["measure"] * 4
+
+
+def test_what_another_outcomputes_ends_as_dominated_and_is_not_trained(start):
+    """125 MACs in no more time against 100: as much as 1.25 times. Against 101 it is less."""
+    plans = [
+        (timed(0.10, 100),),
+        (timed(0.10, 125), 50.0, 20.0),
+        (timed(0.11, 101), 50.0, 19.0),
+        (timed(0.09, 80), 60.0, 30.0),  # the only one that is faster
+    ]
+    search, executor = start(plans, first=4, trials=3)
+    search.run()
+    assert counts(search) == {"complete": 3, "dominated": 1}
+    ids, trials = ids_by_proposal(search), trials_of(search)
+    assert ids[0] not in trained_order(executor)
+    record = read_json(search._path(ids[0]) / "record.json")
+    assert (record["outcome"], record["rungs"], record["dominated_by"]) == ("dominated", [], ids[1])
+    assert trials[0].user_attrs["note"] == f"by {ids[1]}"
+    assert (trials[0].state.name, trials[0].values) == ("COMPLETE", [500.0, 0.10])
+    # It scores like the blank picture: 496 worse than the reference, where 6 are allowed.
+    assert constraints_of(trials[0])["quality"] == pytest.approx(math.log(496 / 6))
+    assert constraints_of(trials[0])["latency"] < 0
+
+
+def test_one_that_failed_or_is_too_slow_outcomputes_nobody(start):
+    plans = [(timed(0.10, 200), {"error": "boom"}), (timed(SLOW, 900),), (timed(0.11, 100), 50.0, 20.0)]
+    search, _ = start(plans, trials=1)
+    search.run()
+    assert counts(search) == {"complete": 1, "infeasible": 1, "failed": 1}
+
+
+def test_one_measured_later_may_end_one_that_waits(start):
+    """With the second in training, a third is measured that outcomputes the first, which still waits for its turn."""
+    plans = [(timed(0.10, 100),), (timed(0.05, 90), 50.0, 20.0), (timed(0.10, 125), 40.0, 18.0)]
+    search, _ = start(plans, first=2, trials=2)
+    search._began, search._waiting = search._clock(), []
+    for _ in range(2):
+        search._advance(search._next())
+        search._collect()
+    first, second = ids_by_proposal(search)
+    third = Candidate("third", {}, 2, ratio=timed(0.10)["ratio"], macs=125)
+    assert search._next().id == second
+    search.candidates["third"] = third
+    search.candidates[second].outcome = "complete"
+    assert search._next() is third
+    assert search.candidates[first].outcome == "dominated"
+
+
+@pytest.mark.parametrize("limit", ["trials", "minutes"])
+def test_what_waits_when_the_effort_is_used_up_has_failed_and_says_so(start, limit):
+    """The clock is asked at the beginning, twice before each proposal and once before each training: here one."""
+    settings = {"trials": 1} if limit == "trials" else {"trials": 3, "minutes": 1}
+    clock = itertools.chain(itertools.repeat(0.0, 10), itertools.repeat(61.0)).__next__
+    search, executor = start(ORDERED, first=4, **settings, **({"clock": clock} if limit == "minutes" else {}))
+    search.run()
+    assert len(trained_order(executor)) == 1
+    waited = [one for one in search.candidates.values() if one.ratio["value"] < 0.2 and not one.rungs]
+    assert counts(search)["failed"] == len(waited) == 3 - len(trained_order(executor))
+    for one in waited:
+        trial = trials_of(search)[one.trial]
+        assert (one.outcome, one.error, trial.user_attrs["note"]) == ("failed", NOT_TRAINED, NOT_TRAINED)
+        assert trial.state == TrialState.FAIL
+    assert NOT_TRAINED == "not trained: search.minutes or search.trials were used up before its turn"
+
+
+def test_a_resumed_search_trains_what_was_measured_without_measuring_it_again(start, quality):
+    script = Script(ORDERED, quality)
+    search, before = start(answer=killed_at(script, 5), first=4, trials=3)
+    with pytest.raises(KilledError):
+        search.run()  # under the second training: its candidate, and a third, were measured and have no rung
+    assert [job["kind"] for job in before.jobs] == ["measure"] * 4 + ["train"] * 2
+    resumed, after = start(answer=script, first=4, trials=3)
+    resumed.run()
+    assert [job["kind"] for job in after.jobs] == ["train"] * 5
+    assert after.jobs[0] == before.jobs[-1]
+    assert counts(resumed) == {"complete": 3, "infeasible": 1}
+
+
+def test_one_whose_first_rung_was_cut_goes_on_even_if_the_minutes_are_used_up(start, quality, tmp_path):
+    """What its checkpoint holds is not thrown away; what only waited for its turn is."""
+    script = Script(ORDERED, quality)
+    search, before = start(answer=killed_at(script, 4), first=4, trials=3)
+    with pytest.raises(KilledError):
+        search.run()
+    (cut,) = trained_order(before)
+    search._path(cut).joinpath("checkpoint-0123.safetensors").write_bytes(b"")
+    write_json(tmp_path / "run" / "seconds.json", {"search": 3600.0})
+    resumed, after = start(answer=script, first=4, trials=3)
+    resumed.run()
+    assert trained_order(after) == [cut]
+    assert counts(resumed) == {"complete": 1, "infeasible": 1, "failed": 2}
+
+
+def test_progress_tells_of_the_first_measurements_while_nothing_is_trained(start):
+    heard = Heard()
+    search, _ = start(ORDERED, first=4, trials=3, progress=heard)
+    search.run()
+    assert heard.notes[:4] == [
+        (0, "measured 1 of 4 proposals, 1 fast enough"),
+        (0, "measured 2 of 4 proposals, 1 fast enough"),
+        (0, "measured 3 of 4 proposals, 2 fast enough"),
+        (0, "measured 4 of 4 proposals, 3 fast enough"),
+    ]
+    first = ids_by_proposal(search)[2][:6]
+    assert heard.notes[4:6] == [(1, f"{first} rung 1 20.0x fid 90.0"), (1, f"{first} complete 20.0x fid 70.0")]
+    assert heard.notes[-1][0] == 3
+
+
+def test_progress_where_the_first_are_all_too_slow(start):
+    heard = Heard()
+    search, _ = start(first=2, trials=1, progress=heard)
+    search.run()
+    assert heard.notes[1] == (0, "measured 2 of 2 proposals, 0 fast enough")
+    assert heard.notes[2] == (0, "measured 3 proposals, 0 fast enough")
 
 
 # caps
@@ -221,9 +419,12 @@ def test_trials_count_candidates_that_were_trained(start):
 
 
 def test_two_workers_do_not_begin_more_candidates_than_trials(start):
-    search, _ = start([(FAST, 50.0, 20.0)] * 9, workers=2, trials=3)
+    """Of the two that are measured last, one is not trained any more."""
+    search, executor = start([(FAST, 50.0, 20.0)] * 9, workers=2, trials=3)
     search.run()
-    assert counts(search) == {"complete": 3}
+    assert counts(search) == {"complete": 3, "failed": 1}
+    assert len(trained_order(executor)) == 3
+    assert by_outcome(search)["failed"].user_attrs["note"] == NOT_TRAINED
 
 
 def test_proposals_end_at_twenty_times_the_trials(start):
@@ -313,7 +514,7 @@ def test_killed_under_a_duplicate_the_first_is_not_evaluated_again(start, monkey
     same = genotypes(search, 1)[0]
     tell = Search._tell
     with monkeypatch.context() as patch:
-        patch.setattr(study, "suggest_genotype", lambda knobs, suggest: dict(same))
+        patch.setattr(proposals, "suggest_genotype", lambda knobs, suggest: dict(same))
 
         def killed_at_duplicates(self, number, candidate, outcome, note=None):
             if outcome == "duplicate":
@@ -344,13 +545,12 @@ def test_a_renamed_experiment_goes_on_in_the_same_study(start, make_context):
     search, _ = start([(FAST, 50.0, 20.0)] * 3)
     search.run()
     other = make_context(name="renamed", search=search._config.model_dump())
-    assert len(Search(other, LIMITS, search._executor, Silent())._study.trials) == 3
+    assert len(trials_of(Search(other, LIMITS, search._executor, Silent()))) == 3
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
-def test_a_resumed_sampler_does_not_repeat_its_proposals(start, monkeypatch, sampler):
-    """Without the start-up proposals, so that it is the sampler that proposes."""
-    monkeypatch.setattr(study, "STARTUP", 0)
+def test_a_resumed_sampler_does_not_repeat_its_proposals(start, sampler):
+    """Without the first, uniform proposals, so that it is the sampler that proposes."""
     for trials in (1, 2, 3, 4):
         search, _ = start([(FAST, 50.0, 20.0)] * 4, trials=trials, sampler=sampler)
         search.run()
@@ -369,28 +569,7 @@ def test_proposals_follow_from_seed_and_number_not_from_the_process(start):
     assert proposed[0] == proposed[1]
 
 
-def test_samplers_by_name():
-    kinds = {"tpe": TPESampler, "nsga2": NSGAIISampler, "random": RandomSampler}
-    for name, kind in kinds.items():
-        assert isinstance(make_sampler(name, 0, 0), kind)
-
-
-def test_random_samplers_of_two_trials_differ():
-    def propose(trial: int) -> list[Any]:
-        one = optuna.create_study(sampler=make_sampler("random", 0, trial)).ask()
-        return [one.suggest_categorical(f"k{index}", tuple(range(9))) for index in range(8)]
-
-    assert propose(0) == propose(0)
-    assert propose(0) != propose(1)
-
-
-def test_describe():
-    candidate = Candidate("0123456789ab", {}, 0, "infeasible", ratio=timed(0.5)["ratio"])
-    assert describe(candidate) == "012345 infeasible 2.0x"
-    assert describe(Candidate("0123456789ab", {}, 0, "failed")) == "012345 failed"
-
-
 def test_the_study_is_one_that_the_dashboard_can_name(start):
     search, _ = start([(FAST, 50.0, 20.0)], trials=1)
     search.run()
-    assert search._study.metric_names == ["fid", "latency ratio"]
+    assert search._proposals.study.metric_names == ["fid", "latency ratio"]

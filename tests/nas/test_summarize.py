@@ -1,10 +1,13 @@
 """The verdict and the notes, from records written by hand; the whole summary is looked at in test_stages."""
 
 import copy
+import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nas.candidate import NOT_TRAINED
 from nas.experiment import Experiment
 from nas.folder import RunFolder
 from nas.summarize import summarize_run
@@ -21,8 +24,8 @@ def summarize(tmp_path, monkeypatch, quality):
     monkeypatch.setattr("nas.summarize._model", lambda *_: {"id": "x"})
     monkeypatch.setattr("nas.summarize._final", lambda *_: {"id": "y"})
 
-    def do(one: Experiment, **records: dict[str, Any]) -> dict[str, Any]:
-        folder = RunFolder.create(tmp_path / "run", one)
+    def do(one: Experiment, path: Path = tmp_path / "run", **records: dict[str, Any]) -> dict[str, Any]:
+        folder = RunFolder.create(path, one)
         for stage, record in records.items():
             folder.finish(stage, record)
         summary = summarize_run(one, folder, "leangen run x.yaml", 10)
@@ -154,7 +157,45 @@ def test_notes_say_where_the_baseline_is_not_beaten_or_not_alike(summarize, refe
     assert summarize(experiment(), **given, baseline=baseline, export=final)["notes"] == []
     other = copy.deepcopy(final)
     other["quality"]["differences"]["final"]["baseline"] = {"value": -1.0, "ci95": [-2.0, 0.1]}
-    notes = summarize(experiment(), **given, baseline={"ratio_to_shipped": {"value": 1.3}}, export=other)["notes"]
+    unlike = {"ratio_to_shipped": {"value": 1.3}, "match": {"ratio": 1.32, "fits": False}}
+    notes = summarize(experiment(), **given, baseline=unlike, export=other)["notes"]
     assert len(notes) == 2
-    assert "takes 1.30 of the shipped file's time" in notes[0]
+    assert notes[0] == (
+        "The baseline takes 1.30 of the shipped file's time; "
+        "none of the widths that were tried is closer without being faster."
+    )
     assert "not better than the narrowed baseline" in notes[1]
+
+
+def test_widths_are_not_blamed_for_a_clock_that_changed_its_mind(summarize, reference, final):
+    baseline = {"ratio_to_shipped": {"value": 1.3}, "match": {"ratio": 1.08, "fits": True}}
+    rows = search(candidate("a", "complete", 0.5))
+    summary = summarize(experiment(), reference=reference, candidates=rows, baseline=baseline, export=final)
+    assert summary["notes"] == [
+        "The baseline takes 1.30 of the shipped file's time; it took 1.08 of it when it was matched."
+    ]
+
+
+def test_what_was_measured_and_not_trained_is_no_failure_to_explain(summarize, reference):
+    rows = search(
+        candidate("a", "failed", 0.4, NOT_TRAINED), candidate("b", "failed", 0.3, NOT_TRAINED),
+        candidate("c", "failed", 0.2, "boom"), candidate("d", "complete", 0.5),
+    )  # fmt: skip
+    assert summarize(experiment(), reference=reference, candidates=rows)["notes"] == [
+        "1 candidates failed; the first: boom",
+        "2 more candidates were measured and not trained: search.minutes or search.trials were used up before their "
+        "turn.",
+    ]
+
+
+def test_commands_can_be_pasted_into_a_shell(summarize, reference, final, tmp_path):
+    """Folders with spaces and quotes too."""
+    one, folder = experiment(), tmp_path / "it's my run"
+    summary = summarize(one, folder, reference=reference, export=final)
+    words = [shlex.split(row["command"]) for row in summary["commands"][1:]]
+    assert words == [
+        ["leangen", "bench", "compare", f"{folder}/r.onnx", f"{folder}/export/model.onnx"],
+        ["leangen", "bench", "compare", f"{folder}/r.onnx", f"{folder}/export/model.onnx", "--batch", "32"],
+        ["leangen", "sample", f"{folder}/export/model.onnx", "--n", "64", "--seed", "0", "--out", "grid.png"],
+        ["leangen", "report", str(folder)],
+    ]
