@@ -65,9 +65,7 @@ def _verdict(experiment: Experiment, records: Mapping[str, Record | None], final
     """Return the answer: null while stages are missing, "no" early where nothing feasible was found."""
     candidates, finalists = records["candidates"], records["finalists"]
     if candidates is not None and not any(row["outcome"] == "complete" for row in candidates["rows"]):
-        infeasible = any(row["outcome"] == "infeasible" for row in candidates["rows"])
-        missed = _missed_limits(experiment, records) if infeasible else ["search.trials"]
-        return {"met": False, "missed": missed}
+        return {"met": False, "missed": _missed_limits(experiment, records) or ["search.trials"]}
     if finalists is not None and finalists["winner"] is None:
         return {"met": False, "missed": ["search.finalists"]}
     if final is None:

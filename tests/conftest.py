@@ -20,14 +20,14 @@ compress: {recover: 20}
 export: {tensorrt: false}
 """
 
-# Measured seconds and sizes of real runs, cut down to what a test needs.
+# Measured seconds, sizes and expectations of real runs, cut down to what a test needs.
 SHORT = """\
 import nas.bank, nas.baseline, nas.final, nas.proposals, nas.reference, nas.study, compress.planner
 nas.bank.bank_size.__defaults__ = (1024,)
 nas.baseline._MEASURE_S = nas.study.MEASURE_S = 0.1
 nas.final.MEASURE_S = nas.reference._MEASURE_S = compress.planner.STEP_S = 0.3
 nas.baseline._HALVINGS = 4
-nas.proposals.STARTUP = 6
+nas.proposals.STARTUP, nas.study.STARTED_BELOW = 6, 10.0
 """
 
 
@@ -98,6 +98,7 @@ def _shortened() -> Iterator[None]:
         patch.setattr(nas.baseline, "_HALVINGS", 4)
         patch.setattr(nas.study, "MEASURE_S", 0.1)
         patch.setattr(nas.proposals, "STARTUP", 6)
+        patch.setattr(nas.study, "STARTED_BELOW", 10.0)  # even the reference is hardly better than blank
         patch.setattr(nas.final, "MEASURE_S", 0.3)
         patch.setattr(nas.reference, "_MEASURE_S", 0.3)
         patch.setattr(compress.planner, "STEP_S", 0.3)

@@ -97,6 +97,12 @@ def test_a_search_where_everything_failed_says_why(summarize, reference):
     assert summary["notes"] == ["2 candidates failed; the first: TrainingError: diverged"]
 
 
+def test_where_some_were_fast_enough_and_none_could_be_trained_the_limit_is_not_blamed(summarize, reference):
+    rows = search(candidate("a", "failed", 0.4, "boom"), candidate("b", "infeasible", 0.7))
+    summary = summarize(experiment(target={"min_speedup": 2.0}), reference=reference, candidates=rows)
+    assert summary["verdict"] == {"met": False, "missed": ["search.trials"]}
+
+
 def test_a_collapsed_reference_is_named(summarize, reference):
     reference["curve"][-1]["complaint"] = "collapsed: all pictures are alike"
     (note,) = summarize(experiment(), reference=reference)["notes"]

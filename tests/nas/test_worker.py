@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.cost import count_cost
 from compress.generator import Generator
 from nas import worker
 from nas.context import Context
@@ -56,6 +57,18 @@ def test_a_job_that_fails_returns_its_error(context, tmp_path):
         assert error_of(result)
         assert "Traceback" in result["traceback"]
         assert result["seconds"] >= 0
+
+
+def test_measuring_tells_ratio_and_macs(context):
+    """The reference at a quarter of its width, against itself: faster, and with fewer multiply-accumulates."""
+    record = context.folder.record("reference")
+    reference = context.folder.path / record["files"]["fp32"]
+    result = through_json(measure_job(context, context.family.narrowed(0.25, 0), reference, 0.1, 5.0))
+    assert error_of(result) is None, result
+    assert set(result) == {"ratio", "macs", "seconds", "peak_mib"}
+    assert set(result["ratio"]) == {"value", "ci95", "precision"}
+    assert 0 < result["ratio"]["value"] < 1
+    assert 0 < result["macs"] < count_cost(reference).macs
 
 
 def measure_job_to_nowhere(context: Context) -> dict[str, Any]:
