@@ -95,6 +95,12 @@ class RunFolder:
         write_json(self.path / stage / "record.json", record)
         return record
 
+    @property
+    def shown(self) -> Path:
+        """The folder as a person here would type it: relative to the working directory where it lies below that."""
+        here = Path.cwd()
+        return self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
+
     def relative(self, path: Path) -> str:
         """Return ``path`` as records name it: relative to the run folder, with forward slashes."""
         return path.relative_to(self.path).as_posix()

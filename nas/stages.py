@@ -190,7 +190,7 @@ class _Run:
         return {"seen": score.to_json()}
 
     def _summarize(self) -> dict[str, Any]:
-        command = shlex.join(["leangen", "run", str(self._folder.experiment_file)])
+        command = shlex.join(["leangen", "run", str(self._folder.shown / "experiment.yaml")])
         summary = summarize_run(self._experiment, self._folder, command, self._context.space.count())
         write_json(self._folder.path / "summary.json", summary)
         return summary

@@ -226,7 +226,7 @@ def _commands(folder: RunFolder, final: Record | None, command: str) -> list[Rec
     rows = [{"what": "the whole run", "command": command}]
     if final is None:
         return rows
-    root = folder.path
+    root = folder.shown
     before, after = root / final["reference_file"], root / final["shipped"]
     compare = ["leangen", "bench", "compare", str(before), str(after)]
     lines = {

@@ -56,3 +56,13 @@ def test_commands_run(page, command, tiny_run, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([*start, *rest], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_numbers_of_the_readme_stand_in_the_demo_report():
+    """The report in ``docs/demo.md`` is what ``make demo`` wrote; the README may only repeat it."""
+    paragraph = next(part for part in (ROOT / "README.md").read_text().split("\n\n") if "docs/demo.md" in part)
+    numbers = re.findall(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w%])", paragraph.split("docs/demo.md).")[1])
+    report = (ROOT / "docs" / "demo.md").read_text()
+    claimed = [number for number in numbers if number not in ("1", "32")]
+    assert len(claimed) >= 5
+    assert [number for number in claimed if not re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", report)] == []
