@@ -54,6 +54,11 @@ def process_probe() -> Probe:
     return Probe(cpu_seconds=time.process_time, switches=_switch_counter("RUSAGE_SELF"))
 
 
+def probe_for(threads: int) -> Probe:
+    """The probe for models that run in so many threads."""
+    return thread_probe() if threads == 1 else process_probe()
+
+
 @dataclass(slots=True)
 class _Series:
     """One runner's timings so far."""

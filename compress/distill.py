@@ -25,7 +25,7 @@ class DistillSettings:
 
     learning_rate: float = 2e-3
     pixel_weight: float = 4.0
-    feature_weight: float = 0.0  # features of a stock discriminator cost two thirds of a step and lose per second
+    feature_weight: float = 0.0  # features of a discriminator take three quarters of a step and more
     warm_up: int = 20  # steps in which the rate rises
 
 

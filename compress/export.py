@@ -65,17 +65,22 @@ def export_onnx(
         model = _slim(model)
     entries = {METADATA_KEY: dump_specs(specs)}
     if isinstance(generator, Generator):
-        entries |= {
-            "leangen.origin": json.dumps(generator.origin.to_json()),
-            "leangen.edits": json.dumps([edit.to_json() for edit in generator.edits]),
-            "leangen.id": generator.id,
-        }
+        entries |= identity(generator)
     _set_metadata(model, entries | dict(metadata or {}))
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise CompressError(f"The exported graph is not valid ONNX: {error}. Try fast={not fast}.") from error
     write_bytes(Path(path), model.SerializeToString())
+
+
+def identity(generator: Generator) -> dict[str, str]:
+    """Return the metadata that say which generator a file is."""
+    return {
+        "leangen.origin": json.dumps(generator.origin.to_json()),
+        "leangen.edits": json.dumps([edit.to_json() for edit in generator.edits]),
+        "leangen.id": generator.id,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,10 @@ class Generator:
         """
         check_order((*self.edits, edit))
         return Generator(self.origin, (*self.edits, edit), apply_edits(copy.deepcopy(self.module), [edit]))
+
+    def unquantized(self) -> Generator:
+        """Return the generator of the float file: this one without its quantization, which changes no module."""
+        return replace(self, edits=tuple(edit for edit in self.edits if edit.kind != "quantize"))
 
     def save(self, folder: Path) -> None:
         """Write ``origin.json``, ``edits.json`` and ``weights.safetensors``; each whole or not at all.

@@ -2,14 +2,14 @@
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cost import count_cost
 from benchmarks.inputs import InputSpec, draw_inputs
-from benchmarks.paired import measure_interleaved
+from benchmarks.paired import measure_interleaved, probe_for
 from benchmarks.records import Ratio, Target
 from benchmarks.runtimes.onnx import OnnxRunner
 from benchmarks.statistics import ratio
@@ -72,14 +72,17 @@ class Bench:
         """Return the paired ratio of each of ``files`` to ``against``, all timed in turns for ``seconds`` together."""
         runners = {name: self.runner(path) for name, path in files.items()}
         samples = measure_interleaved(
-            {"": self.runner(against), **runners}, seconds=seconds, seed=sum(self.seed) % 2**32
+            {"": self.runner(against), **runners},
+            seconds=seconds,
+            seed=sum(self.seed) % 2**32,
+            probe=probe_for(self.target.threads),
         )
         return {name: ratio(samples[""], samples[name]) for name in files}
 
-    def variants(self, generator: Generator, folder: Path, *, fast: bool = True) -> dict[str, Path]:
+    def variants(self, generator: Generator, folder: Path) -> dict[str, Path]:
         """Write ``model.onnx`` and, if int8 may ship, ``model.int8.onnx`` to ``folder``; return them by precision."""
         files = {FP32: folder / "model.onnx"}
-        export_onnx(generator, files[FP32], opset=self.opset, fast=fast)
+        export_onnx(generator, files[FP32], opset=self.opset)
         if INT8 not in self.precisions:
             return files
         files[INT8] = folder / "model.int8.onnx"
@@ -117,7 +120,7 @@ class Bench:
             return replace(fastest(self.ratios(against, files, seconds)), macs=macs)
 
 
-def fastest(ratios: Mapping[str, Ratio], names: Sequence[str] | None = None) -> Timing:
-    """Return the fastest of ``ratios``, which are by precision; only of ``names``, where they are given."""
-    precision = min(names or ratios, key=lambda name: ratios[name].value)
+def fastest(ratios: Mapping[str, Ratio]) -> Timing:
+    """Return the fastest of ``ratios``, which are by precision."""
+    precision = min(ratios, key=lambda name: ratios[name].value)
     return Timing(precision, ratios[precision])

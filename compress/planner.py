@@ -145,8 +145,8 @@ class Planner:
         self._record(result, folder)
         if not result.kept:
             return current
-        bare = replace(current.generator, edits=tuple(e for e in current.generator.edits if e.kind != "quantize"))
-        return _Variant(bare.with_edit(record.edit(self._bench.calibration_seed)), current.floats, file, INT8)
+        edit = record.edit(self._bench.calibration_seed)
+        return _Variant(current.generator.unquantized().with_edit(edit), current.floats, file, INT8)
 
     def _decide(
         self, name: str, after: Path, before: Path, ratio: Any, settings: dict[str, Any], cause: str = ""

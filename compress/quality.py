@@ -84,16 +84,6 @@ class Score:
         if self.standard_error < 0:
             raise CompressError(f"A standard error is at least 0, found {self.standard_error}. Check the estimator.")
 
-    def better_than(self, other: Score) -> bool:
-        """Return whether the point value is better than that of ``other``; False if either is NaN.
-
-        Raises:
-            CompressError: the two are unlike (see ``require_alike``).
-        """
-        require_alike(self, other)
-        metric = get_metric(self.metric)
-        return metric.badness(self.value) < metric.badness(other.value)
-
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types; NaN becomes null."""
         return {
@@ -153,10 +143,6 @@ class Difference:
     def worse_end(self, metric: Metric) -> float:
         """Return the end of the interval at which the other generator is worst."""
         return self.ci95[1] if metric.direction == "lower" else self.ci95[0]
-
-    def better_end(self, metric: Metric) -> float:
-        """Return the end of the interval at which the other generator is best."""
-        return self.ci95[0] if metric.direction == "lower" else self.ci95[1]
 
     def is_better(self, metric: Metric) -> bool:
         """Return whether the other is better beyond the interval: even its worse end is; False on NaN."""

@@ -122,6 +122,7 @@ def quantize(
     per_channel: bool,
     target: QuantizeTarget = "onnxruntime",
     exclude: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
 ) -> QuantizeRecord:
     """Write an int8 version of ``model_path``, calibrated by minimum and maximum over ``inputs``, with its metadata.
 
@@ -134,6 +135,7 @@ def quantize(
         per_channel: One scale per output channel; else per tensor, which is faster at batch 1 and usually as good.
         target: The runtime that the file is for.
         exclude: Names of nodes to leave in float.
+        metadata: Keys and values that replace those of ``model_path``.
 
     Raises:
         CompressError: the model cannot be read or is quantized already, an excluded node is not there, or the
@@ -162,8 +164,9 @@ def quantize(
             **_target_options(target),
         )
         quantized = onnx.load_model(written)
+    kept = {entry.key: entry.value for entry in model.metadata_props}
     del quantized.metadata_props[:]
-    quantized.metadata_props.extend(model.metadata_props)
+    onnx.helper.set_model_props(quantized, kept | dict(metadata or {}))
     data = quantized.SerializeToString()
     write_bytes(Path(out_path), data)
     operators = _operators(data) if target == "onnxruntime" else {}

@@ -83,7 +83,9 @@ class Named(Section):
 class DataConfig(Section):
     """The images to learn: an embedded set by name, or a folder whose sub-folders are classes."""
 
-    name: Literal["mnist-5k"] | None = Field(None, description="An embedded data set; only one of name and folder")
+    name: Literal["mnist-5k"] | None = Field(
+        None, description="An embedded data set; your own pictures are written {folder: pictures/}"
+    )
     folder: Path | None = Field(
         None, strict=False, description="A folder of pictures, sub-folders are classes; relative to the YAML file"
     )
@@ -147,23 +149,25 @@ class QualityConfig(Section):
     @field_validator("budget", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+        texts = (value,) if isinstance(value, str) else value
+        if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
+            raise ValueError("must be text like 'fid<=+10%|+2', or a list of such texts")
+        return texts
 
     @field_validator("budget")
     @classmethod
     def _parsed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        from compress.quality import Budget
+        from compress.quality import parse_budgets
 
-        for text in value:
-            Budget.parse(text)
+        parse_budgets(value)
         return value
 
     @property
     def budgets(self) -> "tuple[Budget, ...]":
         """The budgets in the order written; the metric of the first is the metric of the search."""
-        from compress.quality import Budget
+        from compress.quality import parse_budgets
 
-        return tuple(Budget.parse(text) for text in self.budget)
+        return parse_budgets(self.budget)
 
 
 class SearchConfig(Section):
@@ -225,10 +229,13 @@ class Experiment(Section):
     """Everything a run needs to know. Equal experiments ask for the same, wherever they were written."""
 
     name: str = Field(
-        "experiment", pattern=_SAFE_NAME, max_length=64, description="Names the run folder; by default the file's stem"
+        "experiment",
+        pattern=_SAFE_NAME,
+        max_length=64,
+        description="Names the run folder: letters, digits and . _ -; by default the file's stem",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Everything random follows from it")
-    data: DataConfig = Field(description="mnist-5k, or {folder: pictures/, size: 32, channels: 1}")
+    data: DataConfig = Field(description="mnist-5k, or {folder: pictures/, size: 32, channels: 3}")
     family: Named = Field(Named(name="gan"), description="How generators learn, e.g. gan")
     space: Named = Field(Named(name="decoder"), description="What may vary, e.g. decoder")
     reference: ReferenceConfig = Field(ReferenceConfig(), description="What all else is compared with")

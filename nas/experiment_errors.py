@@ -91,12 +91,21 @@ class ExperimentError(NasError):
 
 def explain(error: ValidationError, model: type[BaseModel], source: Source, prefix: Location = ()) -> ExperimentError:
     """The error to raise for pydantic's ``error`` on ``model``, whose keys stand below ``prefix`` in the source."""
+    errors = error.errors(include_url=False)
     problems = [
         Problem(_sentence(details, model, prefix), source.place(prefix + details["loc"]))
-        for details in error.errors(include_url=False)
-        if details["type"] != "default_factory_not_called"  # follows from another mistake, which is listed
+        for details in errors
+        if not _follows(details, errors)
     ]
     return ExperimentError(source.path, sorted(problems, key=_by_line))
+
+
+def _follows(details: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """Whether this follows from another mistake, which is listed: a list whose one entry is wrong is not empty."""
+    if details["type"] == "too_short":
+        location = details["loc"]
+        return any(other["loc"][: len(location)] == location and other["loc"] != location for other in errors)
+    return details["type"] == "default_factory_not_called"
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
@@ -121,6 +130,8 @@ def _sentence(details: ErrorDetails, model: type[BaseModel], prefix: Location) -
     info = _field(known, model)
     if details["type"] == "missing":
         return f"{name} {rule}{_advice(info)}"
+    if "found " in rule:  # a whole message of its own, from a room that knows no experiment
+        return f"{name}: {rule}"
     guess = _did_you_mean(details)
     return f"{name} {rule}; found {_show(details['input'])}{guess}{_advice(info)}"
 
@@ -143,7 +154,7 @@ def _unknown_key(location: Location, model: type[BaseModel], prefix: Location) -
         homes = [section for section in sorted(model.model_fields) if key in _fields_at((section,), model)]
         if homes and not parent:
             return f"there is no key {key!r} here; it belongs under {homes[0]!r}"
-    hint = f"; did you mean {guess!r}?" if guess else ";"
+    hint = f"; did you mean {guess!r}?" if guess else "."
     return f"there is no key {_dotted(prefix + location)!r}{hint} The keys here are {', '.join(siblings)}"
 
 

@@ -1,5 +1,6 @@
 """The stage that writes what ships: float file, int8 file, TensorRT plans, and the proof that they draw the same."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from benchmarks.inputs import draw_inputs
 from benchmarks.records import BackendMissing, BenchmarkError
 from benchmarks.runtimes import tensorrt
 from compress.errors import CompressError
-from compress.export import export_onnx, parity
+from compress.export import export_onnx, identity, parity
 from compress.generator import Generator
 from compress.measure import CALIBRATION_ROWS, FP32, INT8
 from compress.quantize import quantize
@@ -57,15 +58,14 @@ def export_winner(context: Context, compressed: Record, scores: Record, progress
 def _write_files(
     context: Context, generator: Generator, compressed: Record, scores: Record, folder: Path
 ) -> dict[str, Path]:
-    import json
-
     files = {FP32: folder / "model.onnx"}
-    metadata = {"leangen.scores": json.dumps(scores)}
-    export_onnx(generator, files[FP32], opset=context.experiment.export.opset, fast=False, metadata=metadata)
+    floats, metadata = generator.unquantized(), {"leangen.scores": json.dumps(scores)}
+    export_onnx(floats, files[FP32], opset=context.experiment.export.opset, fast=False, metadata=metadata)
     if compressed["precision"] == INT8:
         files[INT8] = folder / "model.int8.onnx"
         rows = draw_inputs(generator.inputs, CALIBRATION_ROWS, context.bench.calibration_seed)
-        quantize(files[FP32], files[INT8], inputs=rows, per_channel=compressed["per_channel"])
+        named = identity(generator)
+        quantize(files[FP32], files[INT8], inputs=rows, per_channel=compressed["per_channel"], metadata=named)
     return files
 
 

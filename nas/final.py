@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.files import write_bytes
 from benchmarks.inputs import draw_inputs
 from benchmarks.memory import peak_mib
-from benchmarks.paired import measure_interleaved
+from benchmarks.paired import measure_interleaved, probe_for
 from benchmarks.records import Sample
 from benchmarks.runtimes.base import Runner
 from benchmarks.runtimes.onnx import generate, optimised_operators
@@ -62,7 +62,8 @@ def measure_latency(context: Context, everybody: list[Contestant], shipped: str)
     rows, speedup, speedup_vs_eager = list[Record](), dict[str, Any](), dict[str, Any]()
     for batch in sorted({*BATCHES, target.batch}):
         runners = {one.key: _runner(context, one, batch) for one in everybody}
-        samples = measure_interleaved(runners, seconds=MEASURE_S, seed=context.experiment.seed)
+        probe = probe_for(target.threads)
+        samples = measure_interleaved(runners, seconds=MEASURE_S, seed=context.experiment.seed, probe=probe)
         before = samples[f"reference {_best(samples, 'reference')} {ONNX}"]
         rows += [_row(context, one, batch, samples[one.key], before) for one in everybody]
         after = samples[f"final {shipped} {ONNX}"]
@@ -74,9 +75,9 @@ def measure_latency(context: Context, everybody: list[Contestant], shipped: str)
 def _runner(context: Context, one: Contestant, batch: int) -> Runner:
     if one.path is not None:
         return context.bench.at_batch(batch).runner(one.path)
-    module = Generator.load(context.folder.path / "reference").module
+    module, target = Generator.load(context.folder.path / "reference").module, context.experiment.target
     values = draw_inputs(context.family.inputs, batch, context.bench.seed)
-    return TorchRunner(module, values, threads=context.experiment.target.threads)
+    return TorchRunner(module, values, threads=target.threads, device=target.device)
 
 
 def _best(samples: Mapping[str, Sample], who: str) -> str:

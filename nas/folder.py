@@ -18,6 +18,7 @@ Record = dict[str, Any]
 
 _FLUSH_S = 2.0
 _LOCK = ".lock"
+_DATA = "data.json"
 
 
 class FolderError(NasError):
@@ -43,15 +44,16 @@ class RunFolder:
             FolderError: the folder holds another experiment, is not a run folder at all, or is in use (``fresh``).
         """
         folder = cls(path)
+        if not folder.experiment_file.is_file() and path.is_dir() and any(path.iterdir()):
+            raise FolderError(f"{path} is not empty and holds no experiment.yaml: name another folder with --out")
         if fresh and path.exists():
             if path.is_dir():
                 with folder.locked():  # not from under a process that is writing into it
                     pass
             path.rename(_free_name(path))
         if folder.experiment_file.is_file():
-            folder._check_same(experiment)
-        elif path.is_dir() and any(path.iterdir()):
-            raise FolderError(f"{path} is not empty and holds no experiment.yaml: name another folder with --out")
+            if not folder._is_same(experiment):
+                folder._start_over(experiment)
         else:
             path.mkdir(parents=True, exist_ok=True)
             write_text(folder.experiment_file, experiment.to_yaml())
@@ -64,15 +66,43 @@ class RunFolder:
         """The experiment with every default written out."""
         return self.path / "experiment.yaml"
 
-    def _check_same(self, experiment: Experiment) -> None:
+    def _is_same(self, experiment: Experiment) -> bool:
+        """Whether the folder is that of ``experiment``; raises FolderError if it holds results of another one."""
         earlier = Experiment.load(self.experiment_file)
         if earlier.digest() == experiment.digest():
-            return
-        changed = _differences(earlier.decisive(), experiment.decisive())
-        raise FolderError(
-            f"{self.path} holds an earlier run of another experiment (changed: {', '.join(changed)}): "
-            "write to another folder with --out, or rename the old one out of the way with --fresh"
-        )
+            return True
+        if any(path.is_dir() for path in self.path.iterdir()):
+            changed = _differences(earlier.decisive(), experiment.decisive())
+            raise FolderError(
+                f"{self.path} holds an earlier run of another experiment (changed: {', '.join(changed)}): "
+                "write to another folder with --out, or rename the old one out of the way with --fresh"
+            )
+        return False
+
+    def _start_over(self, experiment: Experiment) -> None:
+        """Take over a folder whose run ended before it made anything, most likely at the mistake that is now put right.
+
+        Raises:
+            FolderError: a process is at work in it.
+        """
+        with self.locked():
+            (self.path / _DATA).unlink(missing_ok=True)
+            write_text(self.experiment_file, experiment.to_yaml())
+
+    def check_data(self, digests: dict[str, str]) -> None:
+        """Keep the hashes of the pictures in ``data.json``, or compare them with those that an earlier process kept.
+
+        Raises:
+            FolderError: the pictures are others now: some of ``held_out`` may have been trained on, or the other way.
+        """
+        path = self.path / _DATA
+        if not path.is_file():
+            write_json(path, digests)
+        elif read_json(path) != digests:
+            raise FolderError(
+                f"the pictures have changed since the run in {self.path} began, so it cannot go on with them: put the "
+                "old ones back, write to another folder with --out, or rename the old one out of the way with --fresh"
+            )
 
     def record(self, stage: str) -> Record | None:
         """Return what ``stage`` (a folder's name) left when it finished, or ``None`` if it did not."""

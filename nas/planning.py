@@ -11,6 +11,7 @@ import torch
 from benchmarks.inputs import draw_inputs
 from compress.generator import Generator
 from nas.bank import Bank, bank_size
+from nas.context import check
 from nas.experiment import Experiment
 from nas.families import get_family
 from nas.families.base import Family, Phase, PhaseKind, Teacher, Trainer
@@ -33,8 +34,9 @@ def estimate(experiment: Experiment) -> list[dict[str, Any]]:
     Times a few steps of the reference and of some genotypes; the search takes at most the minutes it was given.
 
     Raises:
-        NasError: family or space cannot be used.
+        NasError: what the experiment asks for cannot be done, see ``nas.context.check``.
     """
+    check(experiment)
     data, search = experiment.data, experiment.search
     image = ImageShape(data.channels, data.size, data.size)
     family = get_family(experiment, image)

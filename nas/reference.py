@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.files import read_json, write_json
 from benchmarks.inputs import draw_inputs
-from benchmarks.paired import measure_interleaved
+from benchmarks.paired import measure_interleaved, probe_for
 from benchmarks.runtimes.onnx import generate
 from benchmarks.statistics import summarize
 from compress.generator import Generator
@@ -44,10 +44,9 @@ def train_reference(context: Context, progress: Progress) -> Record:
     schedule = (Phase("adversarial", config.steps),)
     trainer = context.family.trainer(generator.module, schedule, images=context.images, teacher=None, seed=seed)
     curve = _train(context, trainer, progress)
-    trained = replace(generator, module=trainer.average)
-    trained.save(folder)
+    replace(generator, module=trainer.average).save(folder)
     trainer.keep(folder)
-    measured = _measure_files(context, trained)
+    measured = _measure_files(context, Generator.load(folder))  # on the CPU, wherever it was trained
     _write_bank(context, context.folder.path / measured["files"][FP32], progress)
     record = {
         "id": generator.id,
@@ -137,13 +136,14 @@ def _write_bank(context: Context, file: Path, progress: Progress) -> None:
     image, path = context.image, context.folder.path / FOLDER / BANK_FILE
     count = bank_size((image.channels, image.height, image.width))
     inputs = draw_inputs(context.family.inputs, count, (context.experiment.seed, Stream.BANK))
+    pictures = np.empty((count, image.channels, image.height, image.width), np.float16)
     progress.start("bank", count, "pictures")
-    parts = []
     for start in range(0, count, _BANK_PART):
         rows = {name: values[start : start + _BANK_PART] for name, values in inputs.items()}
-        parts.append(generate(file, rows, batch=64, threads=context.experiment.search.workers).astype(np.float16))
+        drawn = generate(file, rows, batch=64, threads=context.experiment.search.workers)
+        pictures[start : start + _BANK_PART] = drawn
         progress.update("bank", min(start + _BANK_PART, count))
-    write_bank(path, np.concatenate(parts))
+    write_bank(path, pictures)
     progress.finish("bank")
 
 
@@ -154,7 +154,8 @@ def _measure_files(context: Context, generator: Generator) -> dict[str, Any]:
     """
     bench, folder = replace(context.bench, precisions=PRECISIONS), context.folder.path / FOLDER
     files = bench.variants(generator, folder)
-    samples = measure_interleaved({name: bench.runner(path) for name, path in files.items()}, seconds=_MEASURE_S)
+    runners = {name: bench.runner(path) for name, path in files.items()}
+    samples = measure_interleaved(runners, seconds=_MEASURE_S, probe=probe_for(bench.target.threads))
     medians = {name: 1e3 * summarize(sample).median.value for name, sample in samples.items()}
     fastest = min(medians, key=lambda name: medians[name])
     return {

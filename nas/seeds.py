@@ -1,7 +1,8 @@
 """Every stream of random numbers of a run, by name, so that no two purposes ever share a latent.
 
-``draw_inputs(specs, n, (seed, Stream.HELD_OUT))`` is all there is to it: numpy's ``SeedSequence`` makes streams of
-different entropy independent.
+``draw_inputs(specs, n, (seed, Stream.HELD_OUT))`` is all there is to it: it seeds numpy's generator with a hash of
+the numbers and the input's name, so that different streams share no latent. Weights before training follow from the
+experiment's seed alone, so that equal genotypes start alike.
 """
 
 from enum import IntEnum
@@ -20,7 +21,6 @@ class Stream(IntEnum):
     PARITY = 8
     TIMING = 9
     GRID = 10
-    INIT = 11  # weights before training
     PROPOSAL = 12  # followed by a trial's number
     BOOTSTRAP = 13
     BANK = 14  # what the reference draws for its students

@@ -27,6 +27,7 @@ from nas.reporting import write_report
 from nas.seeds import Stream
 from nas.study import Search
 from nas.summarize import summarize_run
+from reports.summary import parse
 
 STAGES = ("data", "reference", "search", "finalists", "compress", "export", "report")
 
@@ -70,6 +71,8 @@ class _Run:
         self._executor = executor
         with folder.timed("data"):
             self._context = Context.build(experiment, folder, progress)
+        splits = self._context.splits
+        folder.check_data({"seen": splits.seen.digest, "held_out": splits.held_out.digest})
 
     def do(self, stages: Sequence[str]) -> dict[str, Any]:
         torch.set_num_threads(1)
@@ -101,7 +104,10 @@ class _Run:
 
     @property
     def _reference_file(self) -> Path:
-        """The float file: what quality is compared with."""
+        """The float file: what quality is compared with, by every decision and by the verdict.
+
+        The int8 file may be the fastest and draw badly, and would then excuse a bad result.
+        """
         return self._folder.path / str(self._reference_record["files"]["fp32"])
 
     @property
@@ -165,20 +171,20 @@ class _Run:
         self._progress.update("measure", 1)
         root = self._folder.path
         files = {
-            "reference": self._fastest_reference,
+            "reference": self._reference_file,
             "baseline": root / baseline["files"][baseline["fastest"]],
             "final": root / exported["shipped"],
         }
         quality = judge_held_out(self._context, files)
         self._progress.update("measure", 2)
         write_grids(self._context, files, root / "report")
+        timed = {**files, "reference": self._fastest_reference}
         write_json(root / "export" / "latency.json", latency)
         record = {
             **exported,
             "latency": latency,
             "quality": quality,
-            "operators": operators_of(self._context, files),
-            "reference_file": self._folder.relative(self._fastest_reference),
+            "operators": operators_of(self._context, timed),
         }
         self._folder.finish("export", record)
         self._progress.finish("measure")
@@ -191,7 +197,8 @@ class _Run:
 
     def _summarize(self) -> dict[str, Any]:
         command = shlex.join(["leangen", "run", str(self._folder.shown / "experiment.yaml")])
-        summary = summarize_run(self._experiment, self._folder, command, self._context.space.count())
+        found = summarize_run(self._experiment, self._folder, command, self._context.space.count())
+        summary = parse(found).to_json()  # checked, and with every field of the schema
         write_json(self._folder.path / "summary.json", summary)
         return summary
 

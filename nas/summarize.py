@@ -62,8 +62,10 @@ def _seconds(folder: RunFolder) -> dict[str, float]:
 
 
 def _verdict(experiment: Experiment, records: Mapping[str, Record | None], final: Record | None) -> Record | None:
-    """Return the answer: null while stages are missing, "no" early where nothing feasible was found."""
-    candidates, finalists = records["candidates"], records["finalists"]
+    """Return the answer: null while stages are missing, "no" early where nothing can follow from what was found."""
+    reference, candidates, finalists = records["reference"], records["candidates"], records["finalists"]
+    if reference is not None and reference["curve"][-1]["complaint"]:
+        return {"met": False, "missed": ["reference.steps"]}
     if candidates is not None and not any(row["outcome"] == "complete" for row in candidates["rows"]):
         return {"met": False, "missed": _missed_limits(experiment, records) or ["search.trials"]}
     if finalists is not None and finalists["winner"] is None:
@@ -223,26 +225,35 @@ def _latency_rows(final: Record) -> list[Record]:
 
 
 def _commands(folder: RunFolder, final: Record | None, command: str) -> list[Record]:
-    rows = [{"what": "the whole run", "command": command}]
+    root = folder.shown
+    again = shlex.join(["--out", f"{root}-again"])  # the same command alone would find this run and do nothing
+    rows = [{"what": "the whole run, into another folder", "command": f"{command} {again}"}]
     if final is None:
         return rows
-    root = folder.shown
-    before, after = root / final["reference_file"], root / final["shipped"]
-    compare = ["leangen", "bench", "compare", str(before), str(after)]
+    after, compare = str(root / final["shipped"]), ["leangen", "bench", "compare"]
     lines = {
-        "the speed-up at batch 1": compare,
-        "the speed-up at batch 32": [*compare, "--batch", "32"],
-        "pictures": ["leangen", "sample", str(after), "--n", "64", "--seed", "0", "--out", "grid.png"],
-        "this page": ["leangen", "report", str(root)],
+        f"the speed-up at batch {batch}": [*compare, str(root / row["artifact"]), after, *_setting(row)]
+        for batch, row in _rows_of(final, "reference").items()
     }
+    lines["pictures"] = ["leangen", "sample", after, "--n", "64", "--seed", "0", "--out", "grid.png"]
+    lines["this page"] = ["leangen", "report", str(root)]
     return rows + [{"what": what, "command": shlex.join(words)} for what, words in lines.items()]
+
+
+def _setting(row: Record) -> list[str]:
+    """Return the options with which ``leangen bench compare`` times as ``row`` was timed; 1 is its default."""
+    options = {"--batch": row["batch"], "--threads": row["threads"]}
+    return [word for name, value in options.items() if value != 1 for word in (name, str(value))]
 
 
 def _notes(experiment: Experiment, records: Mapping[str, Record | None], final: Record | None) -> list[str]:
     notes = []
     reference, candidates = records["reference"], records["candidates"]
     if reference is not None and reference["curve"][-1]["complaint"]:
-        notes.append(f"The reference {reference['curve'][-1]['complaint']}: nothing can be learned from it.")
+        notes.append(
+            f"The reference {reference['curve'][-1]['complaint']}: nothing can be learned from it. Try another seed, "
+            "more reference.steps, or lower learning rates in `family`."
+        )
     if candidates is not None:
         notes += _search_notes(candidates, _missed_limits(experiment, records))
     finalists = records["finalists"]
@@ -250,7 +261,20 @@ def _notes(experiment: Experiment, records: Mapping[str, Record | None], final: 
         notes.append("No finalist was inside the budget on `seen`: the one of the best quality was exported.")
     if final is not None:
         notes += _final_notes(records["baseline"], final)
+        notes += _recovery_notes(experiment, records["compressed"])
     return notes
+
+
+def _recovery_notes(experiment: Experiment, compressed: Record | None) -> list[str]:
+    """Say where the result was trained longer than the baseline, which is trained like a finalist."""
+    kept = [step for step in (compressed or {"steps": ()})["steps"] if step["kept"] and "ratio" in step["settings"]]
+    recover, tuned = experiment.compress.recover, experiment.search.final_adversarial
+    if not kept or not recover:
+        return []
+    return [
+        f"The result was trained longer than the baseline, by its recovery from pruning: {len(kept)} x "
+        f"({recover:,} steps of distillation and {tuned:,} of fine-tuning)."
+    ]
 
 
 def _search_notes(candidates: Record, missed: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.memory import own_peak_mib
-from compress.generator import Edit, Generator, Origin, apply_edits
+from compress.generator import Generator, Origin
 from compress.running import run_module
 from nas.context import Context
 from nas.executors import Job, Result
@@ -91,10 +91,9 @@ def _build(job: Job, seed: int) -> Generator:
     if job.get("start"):
         return Generator.load(Path(job["start"]))
     origin = Origin.from_json(job["origin"])
-    edits = tuple(Edit.from_json(edit) for edit in job.get("edits", ()))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Generator(origin, edits, apply_edits(origin.build(), edits))
+        return Generator(origin, (), origin.build())
 
 
 def _measure(job: Job) -> Result:

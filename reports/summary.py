@@ -97,7 +97,7 @@ class Latency(Record):
 
     median: Positive = Field(description="Median, in milliseconds per call (a call makes `batch` images).")
     ci95: Interval = Field(description="95 % interval of the median.")
-    p95: Positive = Field(description="95th percentile.")
+    p95: Positive = Field(description="95th percentile of the rounds in which the system did not take the core away.")
     precision: str | None = Field(default=None, description="Precision of the fastest file: `fp32`, `int8`.")
 
 
@@ -114,8 +114,9 @@ class StageSeconds(Record):
 
     reference: Seconds | None = Field(default=None, description="Training and scoring the reference.")
     search: Seconds | None = Field(default=None, description="The search.")
-    finalists: Seconds | None = Field(default=None, description="Training the finalists and the baseline.")
-    compress: Seconds | None = Field(default=None, description="Compression steps with their recovery.")
+    finalists: Seconds | None = Field(default=None, description="Training the finalists.")
+    compress: Seconds | None = Field(default=None, description="Compression steps with their recovery, and the "
+                                    "baseline beside them.")
     export: Seconds | None = Field(default=None, description="Export, parity, TensorRT, final measurement.")
     total: Seconds | None = Field(default=None, description="The whole run.")
 
@@ -130,7 +131,8 @@ class Model(Record):
     params: Count | None = Field(default=None, description="Trained numbers.")
     macs: Count | None = Field(default=None, description="Multiply-adds of one image, counted on the ONNX graph.")
     bytes: Count | None = Field(default=None, description="Size of its fastest own file.")
-    quality: Score | None = Field(default=None, description="Metric of the first budget, on `held_out`.")
+    quality: Score | None = Field(default=None, description="Metric of the first budget, on `held_out`: of the file "
+                                  "that ships, of the baseline's fastest file, of the reference's float file.")
     scores: tuple[Score, ...] = Field(default=(), description="Further metrics, on `held_out`.")
     latency_ms: Mapping[Batch, Latency] | None = Field(default=None, description="By batch (1, 32 and `target.batch`): "
                                                        "its fastest own file at `target.threads`.")
@@ -257,7 +259,7 @@ class LatencyRow(Record):
     threads: int = Field(ge=1, description="Threads.")
     median_ms: Positive = Field(description="Median, milliseconds per call.")
     ci95_ms: Interval = Field(description="95 % interval of the median.")
-    p95_ms: Positive = Field(description="95th percentile.")
+    p95_ms: Positive = Field(description="95th percentile, likewise of un-preempted rounds.")
     peak_mib: Positive | None = Field(default=None, description="Peak memory of a process that runs only this, in MiB.")
     ratio: Ratio | None = Field(default=None, description="To the reference's fastest file at this batch.")
 
@@ -269,7 +271,8 @@ class Parity(Record):
     max_abs: float = Field(ge=0, description="Largest difference of one pixel, images in [-1, 1].")
     psnr_db: float | None = Field(default=None, description="Peak signal-to-noise ratio; null if equal to the bit.")
     n: Count = Field(description="Latents compared.")
-    worst_input_seed: int | None = Field(default=None, description="Seed of the latents that were compared.")
+    worst_input_seed: int | None = Field(default=None, description="The experiment's seed; the latents are "
+                                         "those of its parity stream (`nas.seeds`), not those of `--seed`.")
     worst_input_index: Count | None = Field(default=None, description="Index of the worst one among them.")
 
 

@@ -16,6 +16,7 @@ from reports.wording import (
     rounded,
     score,
     score_value,
+    settings_text,
     signed,
     size,
     speedup,
@@ -26,7 +27,7 @@ OUTCOME_MEANINGS = {
     "complete": "reached the last rung",
     "dominated": "stopped: another was better in both, or did more arithmetic in no more time",
     "infeasible": "over the latency limit: nothing was trained",
-    "failed": "ended with an error",
+    "failed": "ended with an error, or was never trained because the effort was used up",
     "duplicate": "proposed again, not evaluated again",
 }
 
@@ -127,7 +128,7 @@ def steps_table(summary: Summary) -> Table | None:
     if summary.steps is None:
         return None
     rows = [(step.name, "kept" if step.kept else "refused", interval(step.ratio), signed(step.difference), step.reason,
-             genotype_text(step.settings or {}) or DASH) for step in summary.steps]
+             settings_text(step.settings or {}) or DASH) for step in summary.steps]
     columns = ("step", "decision", "time ÷ before", "quality to reference", "reason", "settings")
     return _table(columns, rows, numeric="time ÷ before|quality to reference", code="settings")
 

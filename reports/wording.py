@@ -6,6 +6,13 @@ from collections.abc import Mapping
 from reports.summary import Estimate, Ratio, Score, Summary
 
 DASH = "–"
+# Keys that name no limit: why a run ends early where they stand in `verdict.missed`, and what to change.
+_CAUSES = {
+    "reference.steps": "the reference learned nothing that others could learn from it (reference.steps)",
+    "search.trials": "no candidate finished its training, although some were fast enough: raise search.minutes and "
+    "search.trials, or lower search.rungs, and run it with --fresh (search.trials)",
+    "search.finalists": "none of the finalists could be trained to the end; their notes say why (search.finalists)",
+}
 _STEPS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -111,6 +118,17 @@ def genotype_text(genotype: Mapping[str, object]) -> str:
     return " ".join(f"{knob}={value}" for knob, value in genotype.items())
 
 
+def settings_text(settings: Mapping[str, object]) -> str:
+    """``per_channel=false operators=QGemm 1, Tanh 2``, keys in their own order."""
+    return " ".join(f"{key}={_setting_text(value)}" for key, value in settings.items())
+
+
+def _setting_text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_setting_text(part)}" for key, part in value.items())
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def batches(table: Mapping[str, object] | None) -> list[str]:
     """The batch sizes of a table, smallest first."""
     return sorted(table or {}, key=int)
@@ -134,13 +152,16 @@ def verdict_sentence(summary: Summary) -> str:
     asked = " and ".join(summary.verdict.missed) or "a limit"
     if speeds:
         return f"Missed: {asked}. The best found is {facts}"
+    causes = [_CAUSES[key] for key in summary.verdict.missed if key in _CAUSES]
+    if causes:
+        return f"Nothing was shipped: {'; '.join(causes)}."
     return f"Nothing was shipped: {asked} cannot be met. {_best_found(summary)}".strip()
 
 
 def remarks(summary: Summary) -> list[str]:
     """What a reader must know before believing the numbers: missed limits, a reference still learning, the notes."""
     missed = summary.verdict.missed if summary.verdict else ()
-    lines = [_missed_sentence(summary, key) for key in missed]
+    lines = [_missed_sentence(summary, key) for key in missed if key not in _CAUSES]
     if summary.reference and summary.reference.plateau is False:
         lines.append(f"The reference is {plateau_text(summary)}; every ratio is to this reference.")
     return [*lines, *summary.notes]

@@ -254,6 +254,12 @@ def _options(threads: int, profile: str | None) -> ort.SessionOptions:
     return options
 
 
+def check_device(device: str) -> None:
+    """Raise BackendMissing, with what to install, if onnxruntime cannot run on ``device`` (``cpu`` or ``cuda``)."""
+    if PROVIDERS[device] not in ort.get_available_providers():
+        raise _missing(device)
+
+
 def _missing(device: str) -> BackendMissing:
     return BackendMissing(
         f"onnxruntime has no {PROVIDERS[device]} here (it would quietly take the CPU): "

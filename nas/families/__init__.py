@@ -28,7 +28,10 @@ def get_family(experiment: Experiment, image: ImageShape) -> Family:
         raise experiment.problem(("family",), message)
     module = importlib.import_module(f"{__name__}.{name}")
     options = experiment.options("family", module.Options)
-    family: Family = module.make(options, experiment.reference, image)
+    try:
+        family: Family = module.make(options, experiment.reference, image)
+    except NasError as error:
+        raise experiment.problem(("data", "size"), str(error)) from error
     if family.name != name:
         raise NasError(f"nas/families/{name}.py makes a family called {family.name!r}: give both one name")
     return family

@@ -23,6 +23,7 @@ from nas.data import ImageSet, to_float
 from nas.errors import NasError
 from nas.progress import Progress, Silent
 
+EXTRACTORS = ("classifier",)
 VERSION = 1  # raise it when the classifier's architecture or training changes: its features are then others
 FEATURES = 64
 EPOCHS = 14
@@ -131,8 +132,8 @@ def get_extractor(name: str, seen: ImageSet, cache: Path, progress: Progress | N
     Raises:
         NasError: there is none of that name.
     """
-    if name != "classifier":
-        raise NasError(f"quality.extractor must be one of classifier, found {name!r}")
+    if name not in EXTRACTORS:
+        raise NasError(f"quality.extractor must be one of {', '.join(EXTRACTORS)}, found {name!r}")
     return classifier_extractor(seen, cache / "extractors", progress)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import paired
-from benchmarks.paired import MIN_QUADS, Probe, measure_interleaved, process_probe, thread_probe
+from benchmarks.paired import MIN_QUADS, Probe, measure_interleaved, probe_for, process_probe, thread_probe
 from benchmarks.records import BenchmarkError
 from benchmarks.runtimes.callable import CallableRunner
 from benchmarks.statistics import ratio, summarize
@@ -157,6 +157,12 @@ def test_garbage_collection_pauses_and_comes_back_even_after_an_error():
         measure_interleaved({"a": CallableRunner(fail, "a")}, seconds=1.0)
     assert seen == [False]
     assert gc.isenabled()
+
+
+def test_several_threads_are_asked_about_together():
+    """A wait in another thread of the model counts: only the process's counters see it."""
+    assert probe_for(1).cpu_seconds is thread_probe().cpu_seconds
+    assert probe_for(2).cpu_seconds is process_probe().cpu_seconds
 
 
 @pytest.mark.parametrize("make", [thread_probe, process_probe])

@@ -117,8 +117,6 @@ def test_several_budgets():
 @pytest.mark.parametrize("other", [fid(20, n=1000), fid(20, extractor="b"), accuracy(0.9)])
 def test_unlike_scores_are_not_compared(other):
     with pytest.raises(CompressError, match="Only like scores"):
-        fid(20).better_than(other)
-    with pytest.raises(CompressError, match="Only like scores"):
         Budget.parse("fid<=+2").inside(fid(20), other, Difference(0, (0, 0)))
 
 
@@ -128,13 +126,9 @@ def test_a_budget_judges_its_own_metric_only():
 
 
 def test_better_follows_the_direction():
-    assert fid(19).better_than(fid(20))
-    assert accuracy(0.91).better_than(accuracy(0.9))
-    assert not fid(math.nan).better_than(fid(20))
     assert Difference(-1, (-2, -0.1)).is_better(METRICS["fid"])
     assert not Difference(-1, (-2, 0.1)).is_better(METRICS["fid"])
     assert Difference(0.02, (0.01, 0.03)).is_better(METRICS["accuracy"])
-    assert Difference(0.02, (0.01, 0.03)).better_end(METRICS["accuracy"]) == 0.03
 
 
 def test_json_round_trips():

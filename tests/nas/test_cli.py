@@ -333,6 +333,10 @@ def test_bench_compare_of_what_is_no_model(tmp_path: Path):
             Ratio(0.52, (0.51, 0.53), 480),
             "B takes 0.52 [0.51, 0.53] of A's time: 1.92x faster (batch 1, 1 thread, 480 pairs)",
         ),
+        (
+            Ratio(0.998, (0.997, 0.999), 900),
+            "B takes 0.998 [0.997, 0.999] of A's time: the same within 0.5% (batch 1, 1 thread, 900 pairs)",
+        ),
         (Ratio(1.3, (1.2, 1.4), 12), "B takes 1.3 [1.2, 1.4] of A's time: 1.3x slower (batch 1, 1 thread, 12 pairs)"),
         (
             Ratio(1.01, (0.9, 1.2), 12),

@@ -137,11 +137,17 @@ def test_key_in_the_wrong_place_is_sent_home(tmp_path: Path):
         ("search: {rungs: 300}", "search.rungs must be a list; found 300"),
         ("search: {sampler: tpee}", "must be 'tpe', 'nsga2' or 'random'; found 'tpee' (did you mean 'tpe'?)"),
         ("search: 5", "search must be a mapping of keys to values; found 5"),
+        ("compress: {prune_ratios: 0.5}", "compress.prune_ratios must be a list; found 0.5"),
+        ("quality: {budget: 12}", "quality.budget must be text like 'fid<=+10%|+2', or a list of such texts; found 12"),
+        ("quality: {budget: fid>=+2}", "found 'fid>=+2'. Write fid<=+2 if that is what you mean."),
+        ("serch: {}", "there is no key 'serch'; did you mean 'search'? The keys here are compress"),
+        ("zzz: {}", "there is no key 'zzz'. The keys here are compress"),
         ("compress: {prune_ratios: [0.5, 2]}", "compress.prune_ratios[1] must be below 1; found 2"),
         ("export: {tensorrt: maybe}", "export.tensorrt must be 'auto', true or false; found 'maybe'"),
         ("target: {max_latency_ms: 0}", "target.max_latency_ms must be above 0"),
         ("reference: {steps: 4}", "reference needs at least one step a point"),
         ("quality: {budget: quite good}", "quality.budget"),
+        ("quality: {budget: [fid<=+2, fid<=+10%]}", "One metric has one budget, found several for fid"),
         ("family: {batch: 3}", "family.name is required"),
         ("family: 3", "family must be a mapping of keys to values; found 3"),
         ("1: 2", "a key must be text; found '1'. Put it in quotes"),
@@ -154,12 +160,21 @@ def test_wrong_value_says_rule_value_and_line(tmp_path: Path, line: str, rule: s
 
 
 @pytest.mark.parametrize(
+    "line", ["compress: {prune_ratios: [2]}", "quality: {budget: fid is good}", "search: {rungs: [0]}"]
+)
+def test_one_wrong_value_is_told_once(tmp_path: Path, line: str):
+    error = error_of(tmp_path, f"data: mnist-5k\n{line}\n")
+    assert len(error.problems) == 1
+    assert str(error).count("found ") == 1
+
+
+@pytest.mark.parametrize(
     ("data", "rule"),
     [
         ("{}", "data needs either 'name' (mnist-5k) or 'folder'"),
         ("{name: mnist-5k, folder: x}", "and not both"),
         ("{name: mnist-5k, size: 64}", "leave out 'size' and 'channels'"),
-        ("cifar", "data.name must be 'mnist-5k'; found 'cifar'"),
+        ("cifar", "data.name must be 'mnist-5k'; found 'cifar'. An embedded data set; your own pictures are written"),
         ("{folder: x, channels: 2}", "data.channels must be 1 or 3; found 2"),
         ("{folder: x, limit: 10}", "data.limit must be at least 200; found 10"),
         ("{folder: x, size: 3}", "data.size must be at least 8; found 3. Height and width of the images"),

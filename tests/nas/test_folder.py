@@ -34,15 +34,26 @@ def test_the_same_experiment_finds_its_folder_again(tmp_path: Path):
 
 
 def test_another_experiment_is_refused_by_the_keys_that_changed(tmp_path: Path):
-    RunFolder.create(tmp_path / "a", experiment())
+    RunFolder.create(tmp_path / "a", experiment()).finish("reference", {})
     changed = experiment(seed=1, search={"trials": 60}, target={"min_speedup": 2})
     with pytest.raises(FolderError, match=r"search\.trials, seed, target\.min_speedup") as error:
         RunFolder.create(tmp_path / "a", changed)
     assert "--fresh" in str(error.value)
 
 
+def test_a_run_that_made_nothing_does_not_hold_its_folder(tmp_path: Path):
+    """It ended at a mistake in its experiment; put right, the same command must work."""
+    first = RunFolder.create(tmp_path / "a", experiment())
+    first.check_data({"seen": "1"})
+    with first.locked(), pytest.raises(FolderError, match="in use"):
+        RunFolder.create(tmp_path / "a", experiment(seed=1))
+    second = RunFolder.create(tmp_path / "a", experiment(seed=1))
+    second.check_data({"seen": "2"})
+    assert Experiment.load(second.experiment_file).seed == 1
+
+
 def test_keys_that_change_no_result_are_not_named_among_those_that_do(tmp_path: Path):
-    RunFolder.create(tmp_path / "a", experiment())
+    RunFolder.create(tmp_path / "a", experiment()).finish("reference", {})
     with pytest.raises(FolderError) as error:
         RunFolder.create(tmp_path / "a", experiment(name="other", seed=1, search={"workers": 7}))
     assert "(changed: seed)" in str(error.value)
@@ -70,7 +81,18 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(FolderError, match=r"holds no experiment\.yaml"):
         RunFolder.create(tmp_path, experiment())
+    with pytest.raises(FolderError, match=r"holds no experiment\.yaml"):
+        RunFolder.create(tmp_path, experiment(), fresh=True)  # not a run folder: nothing of ours to rename
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_pictures_that_changed_under_a_run_are_refused(tmp_path: Path):
+    """A new picture moves others between the splits: what was held out may have been trained on."""
+    made = RunFolder(tmp_path)
+    made.check_data({"seen": "a", "held_out": "b"})
+    made.check_data({"seen": "a", "held_out": "b"})
+    with pytest.raises(FolderError, match=r"pictures have changed.*--fresh"):
+        made.check_data({"seen": "a2", "held_out": "b"})
 
 
 def test_killed_while_it_was_made_a_folder_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

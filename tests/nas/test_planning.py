@@ -3,6 +3,7 @@
 import pytest
 
 from nas import planning
+from nas.errors import NasError
 from nas.experiment import Experiment
 from nas.planning import estimate
 from nas.stages import STAGES
@@ -45,3 +46,9 @@ def test_steps_are_really_timed():
     rows = {row["stage"]: row for row in estimate(experiment)}
     assert 0 < rows["reference"]["minutes"] < 30
     assert 0 < rows["finalists"]["minutes"] < 60
+
+
+def test_what_a_run_would_refuse_is_refused_by_its_plan():
+    experiment = Experiment.model_validate({"data": {"folder": "no/such/folder"}})
+    with pytest.raises(NasError, match=r"data\.folder must be a folder; found nothing"):
+        estimate(experiment)

@@ -11,7 +11,7 @@ Z = (InputSpec("z", (8,), "float32", {"kind": "normal"}),)
 def test_numbers_are_those_that_old_runs_were_made_with():
     assert {stream.name: int(stream) for stream in Stream} == {
         "TRAIN": 1, "CURVE": 2, "RUNG": 3, "CHOICE": 4, "STEPS": 5, "HELD_OUT": 6, "CALIBRATION": 7, "PARITY": 8,
-        "TIMING": 9, "GRID": 10, "INIT": 11, "PROPOSAL": 12, "BOOTSTRAP": 13, "BANK": 14,
+        "TIMING": 9, "GRID": 10, "PROPOSAL": 12, "BOOTSTRAP": 13, "BANK": 14,
     }  # fmt: skip
 
 

@@ -105,8 +105,10 @@ def test_where_some_were_fast_enough_and_none_could_be_trained_the_limit_is_not_
 
 def test_a_collapsed_reference_is_named(summarize, reference):
     reference["curve"][-1]["complaint"] = "collapsed: all pictures are alike"
-    (note,) = summarize(experiment(), reference=reference)["notes"]
+    summary = summarize(experiment(), reference=reference)
+    (note,) = summary["notes"]
     assert "reference collapsed: all pictures are alike" in note
+    assert summary["verdict"] == {"met": False, "missed": ["reference.steps"]}  # nothing is trained on top of it
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ def final(quality) -> dict[str, Any]:
 
     difference = {"value": 1.0, "ci95": [0.5, 1.5]}
     return {
-        "shipped": "export/model.onnx", "parity": [], "operators": {}, "tensorrt": None, "reference_file": "r.onnx",
+        "shipped": "export/model.onnx", "parity": [], "operators": {}, "tensorrt": None,
         "latency": {
             "rows": [row("reference", "r.onnx", 1, 2.0), row("final", "export/model.onnx", 1, 1.0)],
             "speedup": {"1": {"value": 2.0, "ci95": [1.9, 2.1]}}, "speedup_vs_eager": {},
@@ -182,6 +184,19 @@ def test_widths_are_not_blamed_for_a_clock_that_changed_its_mind(summarize, refe
     ]
 
 
+def test_a_result_that_recovered_from_pruning_was_trained_longer_than_the_baseline(summarize, reference, final):
+    def step(name: str, kept: bool, **settings: Any) -> dict[str, Any]:
+        return {"name": name, "kept": kept, "reason": "", "ratio": None, "difference": None, "settings": settings}
+
+    quantized, refused = step("quantize", True, per_channel=False), step("prune 50%", False, ratio=0.5)
+    given = {"reference": reference, "candidates": search(candidate("a", "complete", 0.5)), "export": final}
+    assert summarize(experiment(), **given, compressed={"steps": [refused, quantized]})["notes"] == []
+    pruned = step("prune 25%", True, ratio=0.25)
+    one = experiment(compress={"recover": 2500}, search={"final_adversarial": 900})
+    (note,) = summarize(one, **given, compressed={"steps": [pruned, quantized]})["notes"]
+    assert "1 x (2,500 steps of distillation and 900 of fine-tuning)" in note
+
+
 def test_what_was_measured_and_not_trained_is_no_failure_to_explain(summarize, reference):
     rows = search(
         candidate("a", "failed", 0.4, NOT_TRAINED), candidate("b", "failed", 0.3, NOT_TRAINED),
@@ -195,13 +210,17 @@ def test_what_was_measured_and_not_trained_is_no_failure_to_explain(summarize, r
 
 
 def test_commands_can_be_pasted_into_a_shell(summarize, reference, final, tmp_path):
-    """Folders with spaces and quotes too."""
+    """Folders with spaces and quotes too; each batch with the file that is the reference's fastest there."""
     one, folder = experiment(), tmp_path / "it's my run"
+    slower = {**final["latency"]["rows"][0], "batch": 32, "threads": 2, "median_ms": 40.0}
+    final["latency"]["rows"] += [slower, {**slower, "artifact": "r.int8.onnx", "median_ms": 30.0}]
     summary = summarize(one, folder, reference=reference, export=final)
-    words = [shlex.split(row["command"]) for row in summary["commands"][1:]]
+    words = [shlex.split(row["command"]) for row in summary["commands"]]
     assert words == [
+        ["leangen", "run", "x.yaml", "--out", f"{folder}-again"],
         ["leangen", "bench", "compare", f"{folder}/r.onnx", f"{folder}/export/model.onnx"],
-        ["leangen", "bench", "compare", f"{folder}/r.onnx", f"{folder}/export/model.onnx", "--batch", "32"],
+        ["leangen", "bench", "compare", f"{folder}/r.int8.onnx", f"{folder}/export/model.onnx", "--batch", "32",
+         "--threads", "2"],
         ["leangen", "sample", f"{folder}/export/model.onnx", "--n", "64", "--seed", "0", "--out", "grid.png"],
         ["leangen", "report", str(folder)],
     ]

@@ -22,8 +22,13 @@ def run(data: dict[str, Any]) -> Summary:
 
 
 @pytest.fixture
-def early_no() -> Summary:
-    return parse(SAMPLE["early_no"]())
+def early_no_data() -> dict[str, Any]:
+    return SAMPLE["early_no"]()
+
+
+@pytest.fixture
+def early_no(early_no_data: dict[str, Any]) -> Summary:
+    return parse(early_no_data)
 
 
 @pytest.fixture(scope="session")

@@ -106,6 +106,28 @@ def test_an_early_no_names_limit_best_and_remedy(early_no):
     assert wording.remarks(early_no) == ["Missed target.min_speedup: 20× was asked at batch 1."]
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("search.trials", "no candidate finished its training, although some were fast enough: raise search.minutes"),
+        ("reference.steps", "the reference learned nothing"),
+        ("search.finalists", "none of the finalists could be trained"),
+    ],
+)
+def test_a_no_that_no_limit_caused_does_not_blame_one(early_no_data, key, told):
+    early_no_data["verdict"]["missed"] = [key]
+    run = parse(early_no_data)
+    assert wording.verdict_sentence(run).startswith(f"Nothing was shipped: {told}")
+    assert "relax the limit" not in wording.verdict_sentence(run)
+    assert not any(key in line for line in wording.remarks(run))
+
+
+def test_settings_are_no_python():
+    assert wording.settings_text({"per_channel": False, "operators": {"QGemm": 1, "Tanh": 2}}) == (
+        "per_channel=false operators=QGemm 1, Tanh 2"
+    )
+
+
 def test_a_run_without_verdict_is_not_finished():
     run = parse({"schema": 1, "command": "c", "family": "gan"})
     assert wording.verdict_word(run) == "not finished"
