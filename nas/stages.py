@@ -13,7 +13,7 @@ from compress.quality import Score
 from nas.baseline import FOLDER as BASELINE
 from nas.candidate import OUTCOMES
 from nas.compressing import compress_winner
-from nas.context import Context
+from nas.context import Context, check
 from nas.executors import Executor, LocalExecutor
 from nas.experiment import Experiment
 from nas.exporting import export_winner
@@ -58,6 +58,7 @@ def run(
     unknown = set(stages or ()) - set(STAGES)
     if unknown:
         raise FolderError(f"stages are {', '.join(STAGES)}; found {', '.join(sorted(unknown))}")
+    check(experiment)  # before a folder is made, or an older one renamed, for what cannot run
     folder = RunFolder.create((out or Path("runs") / experiment.name).absolute(), experiment, fresh=fresh)
     with folder.locked(), LocalExecutor(experiment.search.workers) as executor:
         return _Run(experiment, folder, executor, progress or Silent()).do(stages or STAGES)

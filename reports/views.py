@@ -299,7 +299,9 @@ def _speed_tile(summary: Summary, batch: str) -> Tile:
 
 def files_table(summary: Summary) -> Table:
     """What to find where in the run folder."""
-    rows = [("summary.json", "everything on this page, for programs"), ("export/latency.csv", "the latency table")]
+    rows = [("summary.json", "everything on this page, for programs")]
+    if summary.latency:
+        rows.append(("export/latency.csv", "the latency table"))
     if summary.final and summary.final.artifact:
         rows.insert(0, (summary.final.artifact, "what ships: fastest file of the result"))
     if summary.baseline and summary.baseline.artifact:

@@ -1,5 +1,6 @@
 """From an exception to a short message on stderr and an exit code; the only place that knows which codes there are."""
 
+import errno
 import sys
 import tempfile
 import traceback
@@ -58,6 +59,10 @@ def report(error: Exception) -> int:
         print_error(
             f"this needs the package {package}, which is not installed: pip install 'leangen[{_EXTRAS[package]}]'"
         )
+        return BAD_INPUT
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" ({error.filename})" if error.filename else ""
+        print_error(f"the disk is full{where}: free some space, then run the same command; what is finished is kept")
         return BAD_INPUT
     if isinstance(error, OSError):
         print_error(f"{error.filename or 'the system'}: {error.strerror or error}")

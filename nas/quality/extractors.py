@@ -144,5 +144,11 @@ def classifier_extractor(seen: ImageSet, cache: Path, progress: Progress | None 
         model = train_classifier(seen, progress=progress)
         channels, size = seen.images.shape[1], seen.images.shape[2]
         spec = InputSpec("pixels", (channels, size, size), "float32", {"kind": "uniform", "low": -1.0, "high": 1.0})
-        export_onnx(_Features(model, spec), path)
+        try:
+            export_onnx(_Features(model, spec), path)
+        except OSError as error:
+            raise NasError(
+                f"the extractor cannot be kept in {path.parent} ({error.strerror or error}): "
+                "set LEANGEN_CACHE to a folder that can be written"
+            ) from error
     return Extractor("classifier", path, sha256_file(path))

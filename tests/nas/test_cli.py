@@ -195,7 +195,17 @@ def test_a_full_disk_is_no_bug(stages: Stages, experiment_file: Path):
     stages.effect = full
     result = invoke("run", experiment_file)
     assert result.exit_code == 2
-    assert result.stderr.endswith("error: runs/digits: No space left on device\n")
+    assert "error: the disk is full (runs/digits): free some space, then run the same command" in result.stderr
+
+
+def test_a_file_that_cannot_be_written_is_no_bug(stages: Stages, experiment_file: Path):
+    def read_only() -> None:
+        raise OSError(30, "Read-only file system", "runs/digits")
+
+    stages.effect = read_only
+    result = invoke("run", experiment_file)
+    assert result.exit_code == 2
+    assert result.stderr.endswith("error: runs/digits: Read-only file system\n")
 
 
 @pytest.mark.parametrize("arguments", [["run"], ["run", "x.yaml", "--bad"], ["nonsense"], ["spaces", "count"]])

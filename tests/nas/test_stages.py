@@ -290,6 +290,15 @@ def test_a_changed_experiment_is_exit_2(tiny_run, tmp_path):
     assert "search.trials" in result.stderr
 
 
+def test_what_cannot_run_renames_no_folder_and_makes_none(tiny_run, tmp_path):
+    result = invoke("run", tiny_run.file, "--out", tiny_run.folder, "--set", "quality.extractor=inception", "--fresh")
+    assert result.exit_code == 2
+    assert "must be one of classifier" in result.stderr
+    assert (tiny_run.folder / "summary.json").is_file()
+    assert invoke("run", tiny_run.file, "--out", tmp_path / "new", "--set", "quality.extractor=inception").exit_code == 2
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_locked_folder_is_exit_2(tiny_run):
     with RunFolder(tiny_run.folder).locked():
         result = invoke("run", tiny_run.file, "--out", tiny_run.folder)

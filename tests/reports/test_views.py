@@ -105,3 +105,8 @@ def test_tiles(run):
         ("file from 4.18 MB", "288 kB"),
         ("trials", "44"),
     ]
+
+
+def test_files_are_those_that_are_there(run, early_no):
+    assert "export/latency.csv" in [row[0] for row in views.files_table(run).rows]
+    assert [row[0] for row in views.files_table(early_no).rows] == ["summary.json"]

@@ -161,3 +161,15 @@ def test_get_extractor_reads_the_cache(trained):
 def test_an_unknown_extractor_lists_the_known_ones(tmp_path):
     with pytest.raises(NasError, match=r"quality\.extractor must be one of classifier, found 'inception'"):
         get_extractor("inception", two_classes(), tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(extractors, "train_classifier", lambda *_, **__: None)
+    monkeypatch.setattr(extractors, "_Features", lambda *_: None)
+
+    def read_only(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(extractors, "export_onnx", read_only)
+    with pytest.raises(NasError, match=r"Read-only file system.*set LEANGEN_CACHE"):
+        extractors.classifier_extractor(two_classes(), tmp_path / "nothing")
