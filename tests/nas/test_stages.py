@@ -295,8 +295,9 @@ def test_what_cannot_run_renames_no_folder_and_makes_none(tiny_run, tmp_path):
     assert result.exit_code == 2
     assert "must be one of classifier" in result.stderr
     assert (tiny_run.folder / "summary.json").is_file()
-    assert invoke("run", tiny_run.file, "--out", tmp_path / "new", "--set", "quality.extractor=inception").exit_code == 2
-    assert not (tmp_path / "new").exists()
+    new = tmp_path / "new"
+    assert invoke("run", tiny_run.file, "--out", new, "--set", "quality.extractor=inception").exit_code == 2
+    assert not new.exists()
 
 
 def test_a_locked_folder_is_exit_2(tiny_run):
