@@ -7,7 +7,7 @@ A *prior* is JSON, one of::
 
     {"kind": "normal"}                                   standard normal
     {"kind": "uniform", "low": -1.0, "high": 1.0}        from low (included) to high
-    {"kind": "integers", "low": 0, "high": 9}            both ends included
+    {"kind": "integers", "low": 0, "high": 9}            both ends included; may have "weights", one a value
     {"kind": "bank", "file": "text.npz", "array": "t"}   rows of a stored array, (rows, *shape)
 """
 
@@ -43,6 +43,10 @@ _PRIOR_KEYS: Mapping[str, tuple[str, ...]] = {
     "integers": ("low", "high"),
     "bank": ("file", "array"),
 }
+_OPTIONAL_KEYS: Mapping[str, tuple[str, ...]] = {"integers": ("weights",)}
+MAX_WEIGHTS = 2**20
+MAX_COVERING = 2**14  # rows; rarer classes than one in six thousand may be missed
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class InputError(BenchmarkError, ValueError):
@@ -121,7 +125,7 @@ def draw_inputs(
 
     Each input has its own stream, made of the seed and its name: adding an input changes no other, and the first
     rows of a longer draw are the shorter draw. Inputs of one bank file share their row numbers, which are drawn
-    with replacement.
+    with replacement. A single integer a row (a label) is drawn evenly: see ``_draw_integers``.
 
     Args:
         specs: Distinct names.
@@ -160,9 +164,32 @@ def _draw_uniform(spec: InputSpec, n: int, rng: np.random.Generator) -> Array:
 
 
 def _draw_integers(spec: InputSpec, n: int, rng: np.random.Generator) -> Array:
-    # Always drawn as int64, so that a narrower dtype sees the same numbers.
-    values = rng.integers(spec.prior["low"], spec.prior["high"], (n, *spec.shape), dtype=np.int64, endpoint=True)
+    """Whole numbers, always drawn as int64, so that a narrower dtype sees the same.
+
+    One number a row is drawn from the sequence (u + i * golden ratio) mod 1 with a random u, through the inverse of
+    the cumulative weights: every value has its probability, and its count in n rows is within a few of n times that,
+    so that scores, banks and calibration see every class (additive recurrence, Weyl 1916; by the three-gap theorem no
+    value of a share above 2.62 / n is missed).
+    """
+    low, high, weights = spec.prior["low"], spec.prior["high"], spec.prior.get("weights")
+    if spec.shape or (weights is None and high - low >= MAX_WEIGHTS):
+        free: Array = rng.integers(low, high, (n, *spec.shape), dtype=np.int64, endpoint=True)
+        return free.astype(spec.dtype, copy=False)
+    places = (rng.random() + np.arange(n) * _GOLDEN) % 1.0
+    shares = np.cumsum(np.ones(high - low + 1) if weights is None else np.asarray(weights, np.float64))
+    values: Array = low + np.minimum(np.searchsorted(shares / shares[-1], places, side="right"), high - low)
     return values.astype(spec.dtype, copy=False)
+
+
+def covering_rows(specs: Sequence[InputSpec], n: int) -> int:
+    """Return ``n``, or more where a draw of n rows could miss a value of a weighted or whole-number input (a class)."""
+    wanted = n
+    for spec in specs:
+        if spec.prior["kind"] == "integers" and not spec.shape and spec.prior["high"] - spec.prior["low"] < MAX_WEIGHTS:
+            weights = spec.prior.get("weights") or [1.0] * (spec.prior["high"] - spec.prior["low"] + 1)
+            rarest = min(weight for weight in weights if weight > 0) / sum(weights)
+            wanted = max(wanted, min(math.ceil(2.62 / rarest), MAX_COVERING))
+    return wanted
 
 
 _DRAW: Mapping[str, Callable[[InputSpec, int, np.random.Generator], Array]] = {
@@ -268,7 +295,7 @@ def _checked_prior(name: str, dtype: str, prior: object) -> dict[str, Any]:
     if not isinstance(prior, Mapping) or not isinstance(kind, str) or kind not in _PRIOR_KEYS:
         raise InputError(f"input {name!r}: the prior's kind must be one of {', '.join(_PRIOR_KEYS)}: {_short(prior)}.")
     keys = {"kind", *_PRIOR_KEYS[kind]}
-    if set(prior) != keys:
+    if set(prior) - set(_OPTIONAL_KEYS.get(kind, ())) != keys:
         raise InputError(f"input {name!r}: a {kind} prior has exactly {', '.join(sorted(keys))}, not {_short(prior)}.")
     if kind in ("normal", "uniform") and not dtype.startswith("float"):
         raise InputError(f"input {name!r}: a {kind} prior needs a float dtype, not {dtype}. Use integers or a bank.")
@@ -295,6 +322,19 @@ def _check_integers(name: str, dtype: str, prior: Mapping[str, Any]) -> None:
     least, largest = (0, 1) if dtype == "bool" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
     if not (_is_int(low) and _is_int(high)) or not least <= low <= high <= largest:
         raise InputError(f"input {name!r}: low <= high, whole and within {dtype}, not {low!r} and {high!r}.")
+    if "weights" in prior:
+        _check_weights(name, prior["weights"], high - low + 1)
+
+
+def _check_weights(name: str, weights: object, values: int) -> None:
+    listed = isinstance(weights, list | tuple) and len(weights) == values <= MAX_WEIGHTS
+    if not listed or not all((_is_int(w) or isinstance(w, float)) and 0 <= w < math.inf for w in weights):  # type: ignore[attr-defined]
+        raise InputError(
+            f"input {name!r}: weights are a list of one number from 0 for each of the {values:,} values (at most "
+            f"{MAX_WEIGHTS:,}), not {_short(weights)}."
+        )
+    if not sum(weights) > 0:  # type: ignore[call-overload]
+        raise InputError(f"input {name!r}: at least one weight must be above 0.")
 
 
 def _is_int(value: object) -> bool:

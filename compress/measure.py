@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from benchmarks.cost import count_cost
-from benchmarks.inputs import InputSpec, draw_inputs
+from benchmarks.inputs import InputSpec, covering_rows, draw_inputs
 from benchmarks.paired import measure_interleaved, probe_for
 from benchmarks.records import Ratio, Target
 from benchmarks.runtimes.onnx import OnnxRunner
 from benchmarks.statistics import ratio
+from compress.errors import CompressError
 from compress.export import export_onnx
 from compress.generator import Generator
 from compress.quantize import quantize
@@ -86,8 +89,11 @@ class Bench:
         if INT8 not in self.precisions:
             return files
         files[INT8] = folder / "model.int8.onnx"
-        rows = draw_inputs(generator.inputs, CALIBRATION_ROWS, self.calibration_seed)
-        quantize(files[FP32], files[INT8], inputs=rows, per_channel=False, target="onnxruntime")
+        rows = calibration_inputs(generator.inputs, self.calibration_seed)
+        try:
+            quantize(files[FP32], files[INT8], inputs=rows, per_channel=False, target="onnxruntime")
+        except CompressError:  # a generator that cannot be int8 has one variant
+            del files[INT8]
         return files
 
     def fastest_file(self, files: Mapping[str, Path], seconds: float) -> Path:
@@ -118,6 +124,11 @@ class Bench:
                 if look.ratio.ci95[0] > give_up_above:
                     return replace(look, macs=macs)
             return replace(fastest(self.ratios(against, files, seconds)), macs=macs)
+
+
+def calibration_inputs(specs: tuple[InputSpec, ...], seed: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+    """Return the rows that activations are calibrated on: every class among them."""
+    return draw_inputs(specs, covering_rows(specs, CALIBRATION_ROWS), seed)
 
 
 def fastest(ratios: Mapping[str, Ratio]) -> Timing:

@@ -14,7 +14,7 @@ from benchmarks.inputs import draw_inputs
 from compress.errors import CompressError
 from compress.export import export_onnx
 from compress.generator import Generator
-from compress.measure import CALIBRATION_ROWS, FP32, INT8, Bench, fastest
+from compress.measure import FP32, INT8, Bench, calibration_inputs, fastest
 from compress.prune import prune
 from compress.quality import Budget
 from compress.quantize import quantize
@@ -132,7 +132,7 @@ class Planner:
         name = f"quantize {kind}"
         folder = self._new_folder(name.replace(" ", "-"))
         file = folder / "model.int8.onnx"
-        rows = draw_inputs(current.generator.inputs, CALIBRATION_ROWS, self._bench.calibration_seed)
+        rows = calibration_inputs(current.generator.inputs, self._bench.calibration_seed)
         settings: dict[str, Any] = {"per_channel": per_channel}
         try:
             record = quantize(current.floats, file, inputs=rows, per_channel=per_channel)

@@ -17,7 +17,7 @@ from nas.bank import BANK_FILE, read_bank
 from nas.data import Splits, cache_folder, load_images, split, to_float
 from nas.experiment import Experiment
 from nas.families import get_family
-from nas.families.base import Family, Teacher
+from nas.families.base import DataShape, Family, Pictures, Teacher
 from nas.folder import RunFolder
 from nas.progress import Progress
 from nas.quality.extractors import EXTRACTORS, Extractor, get_extractor
@@ -38,10 +38,24 @@ class Context:
     family: Family
     space: SearchSpace
     extractor: Extractor
+    trust_code: bool = False
 
     @classmethod
-    def build(cls, experiment: Experiment, folder: RunFolder, progress: Progress | None = None) -> "Context":
+    def build(
+        cls,
+        experiment: Experiment,
+        folder: RunFolder,
+        progress: Progress | None = None,
+        *,
+        trust_code: bool = False,
+    ) -> "Context":
         """Return the surroundings of ``experiment``: reads the data and, once per data set, trains the extractor.
+
+        Args:
+            experiment: What is asked for.
+            folder: Of the run.
+            progress: Hears of data and extractor.
+            trust_code: Code that the experiment file names may be imported and run, see ``check_trust``.
 
         Raises:
             NasError: data, family, space or extractor cannot be used; nothing has been trained then.
@@ -49,10 +63,10 @@ class Context:
         check(experiment)
         splits = split(load_images(experiment.data, progress=progress))
         image = ImageShape(*splits.seen.images.shape[1:])
-        family = get_family(experiment, image)
+        family = get_family(experiment, DataShape(image, splits.seen.counts))
         space = _get_space(experiment)
         extractor = get_extractor(experiment.quality.extractor, splits.seen, cache_folder(), progress)
-        return cls(experiment, folder, splits, image, family, space, extractor)
+        return cls(experiment, folder, splits, image, family, space, extractor, trust_code)
 
     @classmethod
     @functools.lru_cache(maxsize=2)
@@ -62,9 +76,10 @@ class Context:
         return cls.build(Experiment.load(folder.experiment_file), folder)
 
     @functools.cached_property
-    def images(self) -> torch.Tensor:
-        """Pictures to train on: ``seen`` as float32 ``(N, C, H, W)`` in [-1, 1], on the training device."""
-        return torch.from_numpy(self._seen).to(self.device)
+    def data(self) -> Pictures:
+        """Return what is trained on: ``seen``, on the training device."""
+        images, labels = torch.from_numpy(self._seen), torch.from_numpy(self.splits.seen.labels)
+        return Pictures(images.to(self.device), labels.to(self.device))
 
     @functools.cached_property
     def _seen(self) -> NDArray[np.float32]:
@@ -117,6 +132,19 @@ class Context:
         """Return ``n`` rows of every input, from the latents of ``stream``."""
         return draw_inputs(self.family.inputs, n, (self.experiment.seed, stream))
 
+    def grid(self, rows: int = 8, columns: int = 8) -> tuple[dict[str, NDArray[np.generic]], int]:
+        """Return the inputs of a grid of pictures, row by row, and its columns; where there are classes, one a column.
+
+        In a row of classes all other inputs are the same. Of more than ten classes the first ten are shown.
+        """
+        label = self.family.label
+        if label is None:
+            return self.inputs(Stream.GRID, rows * columns), columns
+        columns = min(len(self.splits.seen.classes), 10)
+        drawn = {name: np.repeat(values, columns, axis=0) for name, values in self.inputs(Stream.GRID, rows).items()}
+        drawn[label] = np.tile(np.arange(columns), rows).astype(drawn[label].dtype)
+        return drawn, columns
+
 
 def check(experiment: Experiment) -> None:
     """Raise what is wrong with ``experiment``, with its line, before any picture is read and anything is trained.
@@ -136,11 +164,23 @@ def check(experiment: Experiment) -> None:
         check_device(device)
     except BackendMissing as error:
         raise experiment.problem(("target", "device"), str(error)) from error
-    get_family(experiment, ImageShape(data.channels, data.size, data.size))
+    # How many classes there are is known once the pictures are read; ``build`` asks the family again.
+    get_family(experiment, DataShape(ImageShape(data.channels, data.size, data.size), (1, 1)))
     _get_space(experiment)
     if experiment.quality.extractor not in EXTRACTORS:
         message = f"quality.extractor must be one of {', '.join(EXTRACTORS)}, found {experiment.quality.extractor!r}"
         raise experiment.problem(("quality", "extractor"), message)
+
+
+def check_trust(experiment: Experiment, *, trust_code: bool) -> None:
+    """Raise ExperimentError if ``experiment`` names code to import, and nobody said that it is trusted."""
+    module = experiment.reference.module
+    if module is not None and not trust_code:
+        raise experiment.problem(
+            ("reference", "module"),
+            f"reference.module {module} is code that would be imported and run on this machine: read it, and if you "
+            "trust it, give the same command with --trust-code",
+        )
 
 
 class _NoOptions(BaseModel):

@@ -45,6 +45,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many pictures each class has, in the order of ``classes``."""
+        return tuple(np.bincount(self.labels, minlength=len(self.classes)).tolist())
+
 
 @dataclass(frozen=True, eq=False)
 class Splits:

@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from benchmarks.inputs import InputSpec, load_specs
 from nas.experiment_errors import ExperimentError, Location, Problem, Source, explain
 from nas.experiment_file import read_experiment
 
@@ -119,11 +120,64 @@ class DataConfig(Section):
 
 
 class ReferenceConfig(Section):
-    """The reference: the family's stock generator, trained here. Teacher, and the "before" of every comparison."""
+    """The reference: teacher, and the "before" of every comparison.
 
-    steps: Steps = Field(2400, description="Steps of its adversarial training")
+    The family's stock generator, trained here; or the user's own: ``module``, ``weights`` and ``inputs``.
+    """
+
+    steps: Steps = Field(
+        2400, description="Steps of its adversarial training; with your own module, of a discriminator beside it"
+    )
     width: int = Field(64, ge=4, le=1024, description="Channels of its last hidden layer (ngf of a DCGAN)")
     evaluations: int = Field(8, ge=2, le=1000, description="Points on its curve of quality over steps")
+    module: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        max_length=300,
+        description="Your own generator, package.module:factory; its code runs only with --trust-code",
+    )
+    arguments: dict[str, Any] = Field(default_factory=dict, description="What your factory is called with")
+    weights: Path | None = Field(None, strict=False, description="Its weights, .safetensors; relative to the YAML file")
+    inputs: tuple[dict[str, Any], ...] = Field(
+        (),
+        strict=False,
+        max_length=16,
+        description="What it takes, e.g. [{name: z, shape: [128]}]; dtype float32 and prior {kind: normal} unless given",
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _beside_the_file(cls, weights: Path | None, info: ValidationInfo) -> Path | None:
+        if weights is None:
+            return None
+        return Path((info.context or {}).get("folder", Path()), weights.expanduser()).resolve()
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _with_defaults(cls, inputs: Any) -> Any:
+        if not isinstance(inputs, list | tuple) or not all(isinstance(one, dict) for one in inputs):
+            raise ValueError("must be a list like [{name: z, shape: [128]}]")
+        return tuple({"dtype": "float32", "prior": {"kind": "normal"}, **one} for one in inputs)
+
+    @field_validator("inputs")
+    @classmethod
+    def _named(cls, inputs: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        return tuple(spec.to_json() for spec in load_specs(json.dumps(inputs))) if inputs else ()
+
+    @property
+    def specs(self) -> "tuple[InputSpec, ...]":
+        """The inputs of the user's own module; none without one."""
+        return tuple(InputSpec.from_json(spec) for spec in self.inputs)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        given = {"module": self.module, "weights": self.weights, "inputs": self.inputs or None}
+        missing = [key for key, value in given.items() if value is None]
+        if missing and (len(missing) < 3 or self.arguments):
+            raise ValueError(
+                f"needs all of 'module', 'weights' and 'inputs' for a generator of your own; found no {missing[0]!r}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _enough_steps(self) -> Self:

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.inputs import draw_inputs
+from benchmarks.inputs import covering_rows
 from benchmarks.records import BackendMissing, BenchmarkError
 from benchmarks.runtimes import tensorrt
 from compress.errors import CompressError
 from compress.export import export_onnx, identity, parity
 from compress.generator import Generator
-from compress.measure import CALIBRATION_ROWS, FP32, INT8
+from compress.measure import FP32, INT8, calibration_inputs
 from compress.quantize import quantize
 from nas.context import Context
 from nas.folder import Record
@@ -63,14 +63,14 @@ def _write_files(
     export_onnx(floats, files[FP32], opset=context.experiment.export.opset, fast=False, metadata=metadata)
     if compressed["precision"] == INT8:
         files[INT8] = folder / "model.int8.onnx"
-        rows = draw_inputs(generator.inputs, CALIBRATION_ROWS, context.bench.calibration_seed)
+        rows = calibration_inputs(generator.inputs, context.bench.calibration_seed)
         named = identity(generator)
         quantize(files[FP32], files[INT8], inputs=rows, per_channel=compressed["per_channel"], metadata=named)
     return files
 
 
 def _prove(context: Context, generator: Generator, files: dict[str, Path]) -> list[Record]:
-    rows = context.inputs(Stream.PARITY, PARITY_ROWS)
+    rows = context.inputs(Stream.PARITY, covering_rows(generator.inputs, PARITY_ROWS))
     proofs = []
     for name, path in files.items():
         found = parity(generator.module.eval(), path, rows)
@@ -91,7 +91,7 @@ def _build_plans(context: Context, floats: Path, folder: Path) -> Record:
     if wanted is False:
         return _no_plans("export.tensorrt is false")
     symmetric = folder / "model.trt-int8.onnx"
-    rows = draw_inputs(context.family.inputs, CALIBRATION_ROWS, context.bench.calibration_seed)
+    rows = calibration_inputs(context.family.inputs, context.bench.calibration_seed)
     quantize(floats, symmetric, inputs=rows, per_channel=True, target="tensorrt")
     plans: dict[str, Any] = {}
     try:
@@ -112,5 +112,3 @@ def _build_plans(context: Context, floats: Path, folder: Path) -> Record:
 
 def _no_plans(reason: str) -> Record:
     return {"built": False, "plans": None, "latency_ms": None, "reason": reason}
-
-

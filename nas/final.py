@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import write_bytes
+from benchmarks.files import write_bytes, write_json
 from benchmarks.inputs import draw_inputs
 from benchmarks.memory import peak_mib
 from benchmarks.paired import measure_interleaved, probe_for
@@ -13,7 +13,7 @@ from benchmarks.records import Sample
 from benchmarks.runtimes.base import Runner
 from benchmarks.runtimes.onnx import generate, optimised_operators
 from benchmarks.runtimes.torch import TorchRunner
-from benchmarks.statistics import ratio, summarize
+from benchmarks.statistics import quantiles, ratio, summarize
 from compress.generator import Generator
 from nas.context import Context
 from nas.folder import Record
@@ -22,7 +22,8 @@ from nas.seeds import Stream
 
 BATCHES = (1, 32)
 MEASURE_S = 8.0  # a batch
-GRID_PICTURES = 64
+PERCENT = (1, 5, 10, 25, 50, 75, 90, 95, 99)  # quantiles that are kept of every sample
+GRIDS = "grids.json"  # what stands above the columns of the grids beside it
 EAGER = "torch eager"
 ONNX = "onnxruntime"
 
@@ -75,7 +76,10 @@ def measure_latency(context: Context, everybody: list[Contestant], shipped: str)
 def _runner(context: Context, one: Contestant, batch: int) -> Runner:
     if one.path is not None:
         return context.bench.at_batch(batch).runner(one.path)
-    module, target = Generator.load(context.folder.path / "reference").module, context.experiment.target
+    module, target = (
+        Generator.load(context.folder.path / "reference", context.trust_code).module,
+        context.experiment.target,
+    )
     values = draw_inputs(context.family.inputs, batch, context.bench.seed)
     return TorchRunner(module, values, threads=target.threads, device=target.device)
 
@@ -109,6 +113,7 @@ def _row(context: Context, one: Contestant, batch: int, sample: Sample, before: 
         "median_ms": latency["median"],
         "ci95_ms": latency["ci95"],
         "p95_ms": latency["p95"],
+        "quantiles_ms": {str(percent): 1e3 * value for percent, value in quantiles(sample, PERCENT).items()},
         "peak_mib": peak_mib(one.path, batch, threads) if one.path else None,
         "ratio": {"value": compared.value, "ci95": list(compared.ci95)},
     }
@@ -124,16 +129,18 @@ def judge_held_out(context: Context, files: Mapping[str, Path]) -> Record:
             name: {other: difference.to_json() for other, difference in one.differences.items()}
             for name, one in found.items()
         },
-        "floor": judge.floor(context.images.cpu().numpy()).to_json(),
+        "floor": judge.floor(context.data.images.cpu().numpy()).to_json(),
         "blank": judge.blank().to_json(),
     }
 
 
 def write_grids(context: Context, files: Mapping[str, Path], folder: Path) -> None:
-    """Write one grid of pictures a file, all of the same latents, to ``folder/<name>.png``."""
-    rows = context.inputs(Stream.GRID, GRID_PICTURES)
+    """Write one grid a file, all of the same latents, to ``folder/<name>.png``, and what its columns are."""
+    rows, columns = context.grid()
+    classes = context.splits.seen.classes[:columns] if context.family.label else ()
+    write_json(folder / GRIDS, {"columns": list(classes)})
     for name, path in files.items():
-        write_bytes(folder / f"{name}.png", grid_png(generate(path, rows)))
+        write_bytes(folder / f"{name}.png", grid_png(generate(path, rows), columns))
 
 
 def operators_of(context: Context, files: Mapping[str, Path]) -> Record:

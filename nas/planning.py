@@ -14,12 +14,13 @@ from nas.bank import Bank, bank_size
 from nas.context import check
 from nas.experiment import Experiment
 from nas.families import get_family
-from nas.families.base import Family, Phase, PhaseKind, Teacher, Trainer
+from nas.families.base import DataShape, Family, Phase, PhaseKind, Pictures, Teacher, Trainer
 from nas.folder import Record
 from search_spaces import get_space
 from search_spaces.space import ImageShape
 
 _STEPS, _WARM_UP, _STUDENTS = 4, 2, 4
+_CLASSES = 10  # how many there are hardly changes what a step costs
 _MIB = 2**20
 _PROCESS_MIB = 450.0  # what torch, onnxruntime and this program take before there are any pictures
 _CANDIDATE_MIB = 12.0  # checkpoint with its optimizers, weights, discriminator
@@ -39,7 +40,7 @@ def estimate(experiment: Experiment) -> list[dict[str, Any]]:
     check(experiment)
     data, search = experiment.data, experiment.search
     image = ImageShape(data.channels, data.size, data.size)
-    family = get_family(experiment, image)
+    family = get_family(experiment, DataShape(image, (1,) * _CLASSES))
     pictures = bank_size((image.channels, image.height, image.width))
     picture_mib = image.channels * image.height * image.width * 4 / _MIB
     memory = _PROCESS_MIB + 6000 * picture_mib + experiment.quality.samples * picture_mib
@@ -87,30 +88,29 @@ def _step_seconds(experiment: Experiment, family: Family, image: ImageShape) -> 
     Students are a few genotypes of the space; pictures are noise, which costs as much as any.
     """
     images = torch.rand(256, image.channels, image.height, image.width) * 2 - 1
+    data = Pictures(images, torch.arange(len(images)) % _CLASSES)
     space, rng = get_space(experiment.space.name), np.random.default_rng(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory(prefix="leangen-plan-") as folder:
-            reference = _trainer(family, family.reference(0), "adversarial", images, None)
+            reference = _trainer(family, family.reference(0), "adversarial", data, None)
             reference.keep(Path(folder))
             bank = Bank(draw_inputs(family.inputs, len(images), 0), images.numpy().astype(np.float16))
             teacher = Teacher(bank, Path(folder))
             students = [
                 Generator.from_genotype(space.name, space.sample(rng), family.inputs, image) for _ in range(_STUDENTS)
             ]
-            distilled = [_timed(_trainer(family, one, "distill", images, teacher)) for one in students]
-            tuned = [_timed(_trainer(family, one, "finetune", images, teacher)) for one in students]
+            distilled = [_timed(_trainer(family, one, "distill", data, teacher)) for one in students]
+            tuned = [_timed(_trainer(family, one, "finetune", data, teacher)) for one in students]
             # The fastest of them: a latency limit lets only such through to long training.
             return _timed(reference), _SHARED_CORE * min(distilled), _SHARED_CORE * min(tuned)
     finally:
         torch.set_num_threads(threads)
 
 
-def _trainer(
-    family: Family, generator: Generator, kind: PhaseKind, images: torch.Tensor, teacher: Teacher | None
-) -> Trainer:
-    return family.trainer(generator.module, (Phase(kind, 10_000),), images=images, teacher=teacher, seed=0)
+def _trainer(family: Family, generator: Generator, kind: PhaseKind, data: Pictures, teacher: Teacher | None) -> Trainer:
+    return family.trainer(generator.module, (Phase(kind, 10_000),), data=data, teacher=teacher, seed=0)
 
 
 def _timed(trainer: Trainer) -> float:

@@ -1,4 +1,4 @@
-"""The reference: the family's stock generator, trained here; teacher, and the "before" of every comparison."""
+"""The reference, teacher and "before" of every comparison: the family's stock generator trained here, or one's own."""
 
 import math
 from dataclasses import replace
@@ -14,7 +14,7 @@ from benchmarks.paired import measure_interleaved, probe_for
 from benchmarks.runtimes.onnx import generate
 from benchmarks.statistics import summarize
 from compress.generator import Generator
-from compress.measure import FP32, INT8, PRECISIONS
+from compress.measure import FP32, PRECISIONS
 from compress.running import run_module
 from nas.bank import BANK_FILE, bank_size, write_bank
 from nas.context import Context
@@ -22,6 +22,7 @@ from nas.experiment import ReferenceConfig
 from nas.families.base import Phase, Trainer
 from nas.folder import Record
 from nas.interrupts import at_a_safe_moment
+from nas.own_reference import own_reference
 from nas.progress import Progress
 from nas.seeds import Stream
 from nas.worker import Saver
@@ -40,20 +41,24 @@ def train_reference(context: Context, progress: Progress) -> Record:
     config, seed = context.experiment.reference, context.experiment.seed
     folder = context.folder.path / FOLDER
     folder.mkdir(exist_ok=True)
-    generator = context.family.reference(seed)
-    schedule = (Phase("adversarial", config.steps),)
-    trainer = context.family.trainer(generator.module, schedule, images=context.images, teacher=None, seed=seed)
+    own = config.module is not None
+    generator = own_reference(context) if own else context.family.reference(seed)
+    schedule = (Phase("critic" if own else "adversarial", config.steps),)
+    trainer = context.family.trainer(generator.module, schedule, data=context.data, teacher=None, seed=seed)
     curve = _train(context, trainer, progress)
     replace(generator, module=trainer.average).save(folder)
     trainer.keep(folder)
-    measured = _measure_files(context, Generator.load(folder))  # on the CPU, wherever it was trained
+    measured = _measure_files(
+        context, Generator.load(folder, context.trust_code)
+    )  # on the CPU, wherever it was trained
     _write_bank(context, context.folder.path / measured["files"][FP32], progress)
     record = {
         "id": generator.id,
+        "own": own,
         "steps": config.steps,
         "curve": curve,
         "quality_seen": _seen_score(context, measured),
-        **judge_plateau(curve),
+        **({"plateau": None, "gain_last_quarter": None} if own else judge_plateau(curve)),
         **measured,
     }
     context.folder.finish(FOLDER, record)
@@ -85,7 +90,7 @@ def _train(context: Context, trainer: Trainer, progress: Progress) -> list[Recor
                     trainer.save(checkpoint)
                     raise KeyboardInterrupt
 
-            for until in _points(config):
+            for until in [config.steps] if config.module else _points(config):  # your own is as good as it is
                 if until < trainer.step or any(point["step"] == until for point in curve):
                     continue
                 trainer.run(until, on_step)
@@ -159,8 +164,7 @@ def _measure_files(context: Context, generator: Generator) -> dict[str, Any]:
     medians = {name: 1e3 * summarize(sample).median.value for name, sample in samples.items()}
     fastest = min(medians, key=lambda name: medians[name])
     return {
-        "files": {FP32: context.folder.relative(files[FP32]), INT8: context.folder.relative(files[INT8])},
+        "files": {name: context.folder.relative(path) for name, path in files.items()},
         "fastest": fastest,
         "median_ms": medians[fastest],
     }
-

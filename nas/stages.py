@@ -2,6 +2,7 @@
 
 import math
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from compress.quality import Score
 from nas.baseline import FOLDER as BASELINE
 from nas.candidate import OUTCOMES
 from nas.compressing import compress_winner
-from nas.context import Context, check
+from nas.context import Context, check, check_trust
 from nas.executors import Executor, LocalExecutor
 from nas.experiment import Experiment
 from nas.exporting import export_winner
@@ -39,6 +40,7 @@ def run(
     stages: Sequence[str] | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
+    trust_code: bool = False,
 ) -> dict[str, Any]:
     """Do ``stages`` of ``experiment`` in the run folder ``out`` and return the summary, which is also written there.
 
@@ -51,6 +53,7 @@ def run(
         stages: Some of ``STAGES``; all by default. A stage whose predecessor is missing says which command makes it.
         fresh: Rename an older folder out of the way first.
         progress: Hears of everything that takes longer than a moment.
+        trust_code: Code that the experiment names (``reference.module``) may be imported and run.
 
     Raises:
         NasError, CompressError, SearchSpaceError, BenchmarkError: what was asked for cannot be done; says what to do.
@@ -58,22 +61,31 @@ def run(
     unknown = set(stages or ()) - set(STAGES)
     if unknown:
         raise FolderError(f"stages are {', '.join(STAGES)}; found {', '.join(sorted(unknown))}")
+    check_trust(experiment, trust_code=trust_code)
     check(experiment)  # before a folder is made, or an older one renamed, for what cannot run
     folder = RunFolder.create((out or Path("runs") / experiment.name).absolute(), experiment, fresh=fresh)
     with folder.locked(), LocalExecutor(experiment.search.workers) as executor:
-        return _Run(experiment, folder, executor, progress or Silent()).do(stages or STAGES)
+        context = _surroundings(experiment, folder, progress or Silent(), trust_code=trust_code)
+        return _Run(context, executor, progress or Silent()).do(stages or STAGES)
+
+
+def _surroundings(experiment: Experiment, folder: RunFolder, progress: Progress, *, trust_code: bool) -> Context:
+    """Return the run's context; trusted code is also found in the working directory, as ``python -m`` would."""
+    if trust_code and (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    with folder.timed("data"):
+        context = Context.build(experiment, folder, progress, trust_code=trust_code)
+    splits = context.splits
+    folder.check_data({"seen": splits.seen.digest, "held_out": splits.held_out.digest})
+    return context
 
 
 class _Run:
     """One process's pass over the stages."""
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, executor: Executor, progress: Progress) -> None:
-        self._experiment, self._folder, self._progress = experiment, folder, progress
-        self._executor = executor
-        with folder.timed("data"):
-            self._context = Context.build(experiment, folder, progress)
-        splits = self._context.splits
-        folder.check_data({"seen": splits.seen.digest, "held_out": splits.held_out.digest})
+    def __init__(self, context: Context, executor: Executor, progress: Progress) -> None:
+        self._context, self._executor, self._progress = context, executor, progress
+        self._experiment, self._folder = context.experiment, context.folder
 
     def do(self, stages: Sequence[str]) -> dict[str, Any]:
         torch.set_num_threads(1)
@@ -217,4 +229,3 @@ def plan(experiment: Experiment) -> list[dict[str, Any]]:
     from nas.planning import estimate
 
     return estimate(experiment)
-

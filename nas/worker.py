@@ -4,6 +4,7 @@
 ``train``: bring a generator from the checkpoint it has to a step of its schedule, save it, score it.
 """
 
+import errno
 import math
 import time
 import traceback
@@ -14,16 +15,25 @@ from typing import Any
 
 import torch
 
+from benchmarks.files import write_bytes
 from benchmarks.memory import own_peak_mib
+from compress.checkpoint import CheckpointError
 from compress.generator import Generator, Origin
 from compress.running import run_module
 from nas.context import Context
+from nas.errors import NasError
 from nas.executors import Job, Result
-from nas.families.base import Phase, Schedule
+from nas.families.base import Phase, Schedule, Trainer
+from nas.pictures import grid_png
 from nas.seeds import Stream
 
 CHECKPOINT_S = 15.0
 PROGRESS_FILE = "progress"
+SAMPLES_FILE = "samples.png"  # beside every generator that is scored: what it draws of the latents of the grid
+
+
+class DiskFullError(NasError):
+    """A worker could not write: the run ends here, and goes on once there is room."""
 
 
 def evaluate(job: Job) -> Result:
@@ -34,6 +44,8 @@ def evaluate(job: Job) -> Result:
         result = kinds[job["kind"]](job)
     except Exception as error:  # noqa: BLE001 - whatever a candidate does wrong is that candidate's result
         result = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        if is_disk_full(error):
+            result["disk_full"] = True
     return {**result, "seconds": round(time.monotonic() - began, 3), "peak_mib": own_peak_mib()}
 
 
@@ -109,23 +121,39 @@ def _train(job: Job) -> Result:
     out, seed = Path(job["out"]), context.experiment.seed
     schedule = tuple(Phase(**phase) for phase in job["schedule"])
     generator = _build(job, seed)
-    trainer = context.family.trainer(
-        generator.module, schedule, images=context.images, teacher=context.teacher, seed=seed
-    )
+    trainer = context.family.trainer(generator.module, schedule, data=context.data, teacher=context.teacher, seed=seed)
     # By id: a pruning that is done again after a kill may keep other channels, and then starts anew.
     checkpoint = out / f"checkpoint-{generator.id}.safetensors"
-    if checkpoint.is_file():
-        trainer.load(checkpoint)
+    note = _go_on(trainer, checkpoint)
+    since = trainer.step
     trainer.run(job["until"], Saver(trainer.save, checkpoint))
     out.mkdir(parents=True, exist_ok=True)
     trainer.save(checkpoint)
     replace(generator, module=trainer.average).save(out)
-    result: Result = {"steps": trainer.step}
+    result: Result = {"steps": trainer.step, "since": since, "note": note}
     if job["stream"] is not None:
+        inputs, columns = context.grid(rows=4)
+        write_bytes(out / SAMPLES_FILE, grid_png(run_module(trainer.average, inputs), columns))
         judge = context.judge_of(Stream(job["stream"]))
         score, complaint = judge.score(lambda inputs: run_module(trainer.average, inputs, batch=250))
         result |= {"quality": score.to_json(), "complaint": complaint}
     return result
+
+
+def _go_on(trainer: Trainer, checkpoint: Path) -> str | None:
+    """Load ``checkpoint`` if there is one; a damaged one is set aside, and what happened is returned.
+
+    The training then begins anew and ends where it would have ended: nobody could do more about it, and to fail the
+    candidate would cost more. (The reference, which takes the longest, asks instead: see ``nas.reference``.)
+    """
+    if not checkpoint.is_file():
+        return None
+    try:
+        trainer.load(checkpoint)
+    except CheckpointError as error:
+        checkpoint.replace(checkpoint.with_suffix(".damaged"))
+        return f"trained from the start again: {error}"
+    return None
 
 
 class Saver:
@@ -155,6 +183,23 @@ def read_progress(out: Path) -> int:
         return 0
 
 
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return whether ``error``, or what it came from, is a file that found no more room."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def error_of(result: dict[str, Any]) -> str | None:
-    """Return why the job of ``result`` failed, or ``None``."""
+    """Return why the job of ``result`` failed, or ``None``.
+
+    Raises:
+        DiskFullError: it found no more room. That is no fault of a candidate, and would fail every one after it.
+    """
+    if result.get("disk_full"):
+        raise DiskFullError(
+            f"the disk is full ({result['error']}): free some space, then run the same command; what is finished is kept"
+        )
     return result.get("error") or result.get("complaint")

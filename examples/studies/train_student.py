@@ -40,7 +40,7 @@ def main(
     torch.manual_seed(seed)
     settings = space.validate(json.loads(genotype.read_text()))
     generator = Generator.from_genotype(space.name, settings, family.inputs, context.image)
-    trainer = family.trainer(generator.module, schedule, images=context.images, teacher=context.teacher, seed=seed)
+    trainer = family.trainer(generator.module, schedule, data=context.data, teacher=context.teacher, seed=seed)
     judge, spent = context.judge_of(Stream.CHOICE), 0.0
     for part in schedule:
         begin = trainer.step

@@ -5,10 +5,9 @@ import pkgutil
 
 from nas.errors import NasError
 from nas.experiment import Experiment
-from nas.families.base import Family
-from search_spaces.space import ImageShape
+from nas.families.base import DataShape, Family, SizeError
 
-_TOOLS = frozenset({"base", "adversary"})  # modules of this folder that declare no family
+_TOOLS = frozenset({"base", "adversary", "training"})  # modules of this folder that declare no family
 
 
 def families() -> tuple[str, ...]:
@@ -16,11 +15,11 @@ def families() -> tuple[str, ...]:
     return tuple(sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name not in _TOOLS))
 
 
-def get_family(experiment: Experiment, image: ImageShape) -> Family:
-    """Return the family that ``experiment`` names, with its options, for pictures of shape ``image``.
+def get_family(experiment: Experiment, shape: DataShape) -> Family:
+    """Return the family that ``experiment`` names, with its options, for data of this shape.
 
     Raises:
-        NasError: there is no such family, or it has no such option.
+        NasError: there is no such family, it has no such option, or it cannot draw such data.
     """
     name = experiment.family.name
     if name not in families():
@@ -29,9 +28,10 @@ def get_family(experiment: Experiment, image: ImageShape) -> Family:
     module = importlib.import_module(f"{__name__}.{name}")
     options = experiment.options("family", module.Options)
     try:
-        family: Family = module.make(options, experiment.reference, image)
+        family: Family = module.make(options, experiment.reference, shape)
     except NasError as error:
-        raise experiment.problem(("data", "size"), str(error)) from error
+        place = ("data", "size") if isinstance(error, SizeError) else ("family",)
+        raise experiment.problem(place, str(error)) from error
     if family.name != name:
         raise NasError(f"nas/families/{name}.py makes a family called {family.name!r}: give both one name")
     return family

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -11,6 +12,13 @@ from torch.optim import Adam
 from compress.devices import autocast
 
 BETAS = (0.5, 0.999)  # Radford et al. 2015 (DCGAN, arXiv 1511.06434), section 4
+
+
+class Batch(NamedTuple):
+    """Pictures ``(N, C, H, W)`` and, where a family has them, their classes ``(N,)``."""
+
+    pictures: torch.Tensor
+    classes: torch.Tensor | None = None
 
 
 class Discriminator(nn.Module):
@@ -49,9 +57,34 @@ class Discriminator(nn.Module):
             maps.append(image)
         return maps
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return one score a picture ``(N,)``: above zero means real."""
+    def forward(self, image: torch.Tensor, classes: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
+        """Return one score a picture ``(N,)``: above zero means real. Classes are not looked at."""
         result: torch.Tensor = self.head(self.features(image)[-1]).flatten()
+        return result
+
+
+class ProjectionDiscriminator(Discriminator):
+    """A discriminator that also asks whether the picture is of its class (Miyato & Koyama 2018, arXiv 1802.05637).
+
+    Score = head(f) + <embedding of the class, f summed over places>, f being the last feature map (equation 7).
+
+    Args:
+        channels: Of the pictures.
+        size: Their height and width.
+        width: Channels of the first layer.
+        classes: How many there are.
+    """
+
+    def __init__(self, channels: int, size: int, width: int, classes: int) -> None:
+        super().__init__(channels, size, width)
+        self.embedding = nn.Embedding(classes, self.head.in_channels)
+        nn.init.normal_(self.embedding.weight, 0, 0.02)
+
+    def forward(self, image: torch.Tensor, classes: torch.Tensor | None = None) -> torch.Tensor:
+        """Return one score a picture ``(N,)``: above zero means real, and of its class."""
+        assert classes is not None
+        maps = self.features(image)[-1]
+        result: torch.Tensor = self.head(maps).flatten() + (self.embedding(classes) * maps.sum(dim=(2, 3))).sum(dim=1)
         return result
 
 
@@ -65,13 +98,12 @@ def generator_loss(generated: torch.Tensor) -> torch.Tensor:
     return functional.softplus(-generated.float()).mean()
 
 
-def discriminator_step(
-    discriminator: nn.Module, optimizer: Adam, real: torch.Tensor, generated: torch.Tensor
-) -> torch.Tensor:
+def discriminator_step(discriminator: nn.Module, optimizer: Adam, real: Batch, generated: Batch) -> torch.Tensor:
     """Train the discriminator on one batch of each and return its loss."""
     discriminator.train().requires_grad_(True)
-    with autocast(real.device):
-        loss = discriminator_loss(discriminator(real), discriminator(generated.detach()))
+    with autocast(real.pictures.device):
+        drawn = generated._replace(pictures=generated.pictures.detach())
+        loss = discriminator_loss(discriminator(*real), discriminator(*drawn))
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

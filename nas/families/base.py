@@ -18,8 +18,9 @@ from benchmarks.inputs import InputSpec
 from compress.generator import Generator
 from nas.bank import Bank
 from nas.errors import NasError
+from search_spaces.space import ImageShape
 
-PhaseKind = Literal["adversarial", "distill", "finetune"]
+PhaseKind = Literal["adversarial", "distill", "finetune", "critic"]
 OnStep = Callable[[int], None]
 
 
@@ -27,9 +28,17 @@ class TrainingError(NasError):
     """A training that cannot go on: it diverged."""
 
 
+class SizeError(NasError):
+    """Pictures of a size that a family cannot draw."""
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Part of a schedule: ``adversarial`` from scratch, ``distill`` from the reference, ``finetune`` against data."""
+    """Part of a schedule: ``adversarial`` from scratch, ``distill`` from the reference, ``finetune`` against data.
+
+    ``critic`` trains only what a later ``finetune`` needs of the reference's training, while the generator rests: for a
+    reference that was trained elsewhere.
+    """
 
     kind: PhaseKind
     steps: int
@@ -51,6 +60,22 @@ def locate(schedule: Schedule, step: int) -> tuple[Phase, int]:
             return phase, index
         index -= phase.steps
     raise ValueError(f"step {step} lies beyond the schedule's last, {total_steps(schedule) - 1}")
+
+
+@dataclass(frozen=True, slots=True)
+class DataShape:
+    """What a family is told of the data: the shape of a picture, and how many training pictures each class has."""
+
+    image: ImageShape
+    class_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What is trained on: ``images`` ``(N, C, H, W)``, float32 in [-1, 1], and ``labels`` ``(N,)``, int64."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -92,6 +117,10 @@ class Family(Protocol):
     def inputs(self) -> tuple[InputSpec, ...]:
         """What every generator of this family takes."""
 
+    @property
+    def label(self) -> str | None:
+        """Name of the input that says which class of the data to draw; ``None`` where there is no such input."""
+
     def reference(self, seed: int) -> Generator:
         """Return the family's stock generator, untrained."""
 
@@ -99,9 +128,9 @@ class Family(Protocol):
         """Return the stock generator with every width times ``factor`` (at least one channel), untrained."""
 
     def trainer(
-        self, module: nn.Module, schedule: Schedule, *, images: torch.Tensor, teacher: Teacher | None, seed: int
+        self, module: nn.Module, schedule: Schedule, *, data: Pictures, teacher: Teacher | None, seed: int
     ) -> Trainer:
-        """Return the training of ``module`` on ``images`` ``(N, C, H, W)``, float32 in [-1, 1], at step 0.
+        """Return the training of ``module`` on ``data`` at step 0.
 
         Raises:
             NasError: a phase needs a teacher, and there is none.

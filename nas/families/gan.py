@@ -5,51 +5,23 @@ learning rate for the generator (Heusel et al. 2017, arXiv 1706.08500: two time 
 40 % of its steps.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
-from torch.optim import Adam
 
-from benchmarks.inputs import InputSpec, draw_inputs
-from compress.checkpoint import load_checkpoint, save_checkpoint
-from compress.devices import autocast, place
-from compress.distill import Distiller, DistillSettings
+from benchmarks.inputs import InputSpec
 from compress.generator import Generator
-from nas.errors import NasError
 from nas.experiment import ReferenceConfig
-from nas.families.adversary import BETAS, Discriminator, discriminator_step, generator_loss
-from nas.families.base import OnStep, Schedule, Teacher, TrainingError, locate
-from nas.seeds import Stream
+from nas.families.adversary import Discriminator
+from nas.families.base import DataShape, Pictures, Schedule, Teacher
+from nas.families.training import AdversarialTrainer, TrainingOptions, check_square
 from search_spaces.decoder import dcgan_widths
 from search_spaces.space import ImageShape
 
-DISCRIMINATOR_FILE = "discriminator.safetensors"
-_DECAY_SHARE = 0.4  # of an adversarial phase: the rate falls to zero over its last steps
 
-
-class Options(BaseModel):
+class Options(TrainingOptions):
     """What the family can be told in the experiment file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    latent: int = Field(100, ge=1, le=4096, description="Length of the latent vector z")
-    batch_size: int = Field(64, ge=4, le=4096, description="Pictures of one training step")
-    discriminator_width: int = Field(64, ge=8, le=1024, description="Channels of the discriminator's first layer")
-    generator_rate: float = Field(4e-4, gt=0, le=1, description="Learning rate of an adversarial generator")
-    discriminator_rate: float = Field(2e-4, gt=0, le=1, description="Learning rate of the discriminator")
-    distill_features: float = Field(
-        0.0, ge=0, le=1000, description="Weight of the reference discriminator's features in distillation; 0 = none"
-    )
-    distill_rate: float = Field(2e-3, gt=0, le=1, description="Learning rate of a distilled generator")
-    finetune_rate: float = Field(2e-4, gt=0, le=1, description="Learning rate of adversarial fine-tuning")
-    finetune_warm_up: int = Field(60, ge=0, le=100_000, description="Steps in which only the discriminator learns")
-    finetune_pull: float = Field(4.0, ge=0, le=1000, description="Weight of the distance to the teacher in it")
 
 
 @dataclass(frozen=True)
@@ -60,11 +32,12 @@ class Gan:
     stock: ReferenceConfig
     image: ImageShape
     name: str = "gan"
+    label: str | None = None
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
-        """One latent vector, standard normal."""
-        return (InputSpec("z", (self.options.latent,), "float32", {"kind": "normal"}),)
+        """One latent vector, standard normal; or what the user's own reference takes."""
+        return self.stock.specs or (InputSpec("z", (self.options.latent,), "float32", {"kind": "normal"}),)
 
     def reference(self, seed: int) -> Generator:
         """Return the stock DCGAN of width ``reference.width``, untrained."""
@@ -72,9 +45,8 @@ class Gan:
 
     def narrowed(self, factor: float, seed: int) -> Generator:
         """Return the stock DCGAN with every width times ``factor``, untrained."""
-        widths = dcgan_widths(self.image, ngf=self.stock.width, scale=factor)
         arguments = {
-            "widths": list(widths),
+            "widths": list(dcgan_widths(self.image, ngf=self.stock.width, scale=factor)),
             "inputs": [spec.to_json() for spec in self.inputs],
             "image": [self.image.channels, self.image.height, self.image.width],
         }
@@ -83,172 +55,30 @@ class Gan:
             return Generator.from_factory("search_spaces.decoder:dcgan", arguments, self.inputs)
 
     def trainer(
-        self, module: nn.Module, schedule: Schedule, *, images: torch.Tensor, teacher: Teacher | None, seed: int
-    ) -> "GanTrainer":
+        self, module: nn.Module, schedule: Schedule, *, data: Pictures, teacher: Teacher | None, seed: int
+    ) -> AdversarialTrainer:
         """Return the training of ``module`` at step 0; see ``nas.families.base.Family``."""
-        return GanTrainer(self, module, schedule, images=images, teacher=teacher, seed=seed)
+        return AdversarialTrainer(
+            module,
+            schedule,
+            inputs=self.inputs,
+            label=None,
+            options=self.options,
+            discriminator=self._discriminator,
+            data=data,
+            teacher=teacher,
+            seed=seed,
+        )
+
+    def _discriminator(self) -> Discriminator:
+        return Discriminator(self.image.channels, self.image.height, self.options.discriminator_width)
 
 
-def make(options: Options, stock: ReferenceConfig, image: ImageShape) -> Gan:
-    """Return the family for pictures of shape ``image``.
+def make(options: Options, stock: ReferenceConfig, shape: DataShape) -> Gan:
+    """Return the family for data of this shape.
 
     Raises:
         NasError: the pictures are not square with a side of 8, 16, 32 ... pixels.
     """
-    if image.height != image.width or image.height < 8 or image.height & (image.height - 1):
-        raise NasError(
-            f"family gan draws square pictures with a side that is a power of two from 8 pixels, got "
-            f"{image.height}x{image.width}: set data.size to 32 or 64"
-        )
-    return Gan(options, stock, image)
-
-
-class GanTrainer:
-    """One generator in training; see ``nas.families.base.Trainer`` for its life."""
-
-    def __init__(
-        self,
-        family: Gan,
-        module: nn.Module,
-        schedule: Schedule,
-        *,
-        images: torch.Tensor,
-        teacher: Teacher | None,
-        seed: int,
-    ) -> None:
-        self.step = 0
-        self._family, self._options = family, family.options
-        self._schedule, self._images, self._seed = schedule, images, seed
-        self._device = images.device
-        self._bank = teacher.bank if teacher else None
-        if teacher is None and any(phase.kind != "adversarial" for phase in schedule):
-            raise NasError("distillation and fine-tuning need a trained reference to learn from, and there is none")
-        self._discriminator = self._new_discriminator(teacher)
-        self._judge = self._new_discriminator(teacher).eval().requires_grad_(False)
-        self._distiller = self._new_distiller(place(module, self._device))
-        options = self._options
-        self._generator_optimizer = Adam(self.student.parameters(), options.generator_rate, BETAS, fused=True)
-        self._discriminator_optimizer = Adam(
-            self._discriminator.parameters(), options.discriminator_rate, BETAS, fused=True
-        )
-
-    @property
-    def student(self) -> nn.Module:
-        """The generator as it stands after the latest step."""
-        return self._distiller.student
-
-    @property
-    def average(self) -> nn.Module:
-        """The averaged weights."""
-        return self._distiller.average.module
-
-    def _new_discriminator(self, teacher: Teacher | None) -> Discriminator:
-        image = self._family.image
-        with torch.random.fork_rng():
-            torch.manual_seed(self._seed)
-            discriminator = Discriminator(image.channels, image.height, self._options.discriminator_width)
-        if teacher is not None:
-            load_checkpoint(teacher.folder / DISCRIMINATOR_FILE, {"discriminator": discriminator})
-        place(discriminator, self._device)
-        return discriminator
-
-    def _new_distiller(self, student: nn.Module) -> Distiller:
-        horizon = max(sum(phase.steps for phase in self._schedule if phase.kind == "distill"), 1)
-        options = self._options
-        settings = DistillSettings(learning_rate=options.distill_rate, feature_weight=options.distill_features)
-        return Distiller(student, horizon=horizon, features=self._judge.features, settings=settings)
-
-    def run(self, until: int, on_step: OnStep | None = None) -> None:
-        """Train up to step ``until``; calls ``on_step`` with the number of finished steps after each."""
-        while self.step < until:
-            phase, index = locate(self._schedule, self.step)
-            if phase.kind == "distill":
-                loss = self._distiller.step(index, *self._taught())
-            elif phase.kind == "finetune":
-                loss = self._finetune_step(index, phase.steps)
-            else:
-                loss = self._adversarial_step(index, phase.steps)
-            if not np.isfinite(loss):
-                raise TrainingError(
-                    f"diverged: the loss is {loss} at step {self.step} ({phase.kind}); a lower learning rate in "
-                    "`family` helps, or a space without the choice at fault"
-                )
-            self.step += 1
-            if on_step is not None:
-                on_step(self.step)
-
-    def _inputs(self) -> dict[str, torch.Tensor]:
-        stream = (self._seed, Stream.TRAIN, self.step)
-        drawn = draw_inputs(self._family.inputs, self._options.batch_size, stream)
-        return {name: torch.from_numpy(values).to(self._device) for name, values in drawn.items()}
-
-    def _taught(self) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        assert self._bank is not None
-        rng = np.random.default_rng((self._seed, Stream.TRAIN, self.step))
-        inputs, pictures = self._bank.batch(rng, self._options.batch_size)
-        return {name: values.to(self._device) for name, values in inputs.items()}, pictures.to(self._device)
-
-    def _real(self) -> torch.Tensor:
-        rng = np.random.default_rng((self._seed, Stream.TRAIN, self.step, 1))
-        rows = torch.from_numpy(rng.integers(0, len(self._images), self._options.batch_size))
-        return self._images[rows].contiguous(memory_format=torch.channels_last)
-
-    def _adversarial_step(self, index: int, steps: int) -> float:
-        self._set_rates(self._options.generator_rate, index, steps)
-        drawn = self._draw(self._inputs())
-        loss = discriminator_step(self._discriminator, self._discriminator_optimizer, self._real(), drawn)
-        return float(loss) + self._generator_step(self._fooling(drawn))
-
-    def _finetune_step(self, index: int, steps: int) -> float:
-        """First only the discriminator learns (it knows the teacher, not this student), then both."""
-        self._set_rates(self._options.finetune_rate, index, steps)
-        inputs, wanted = self._taught()
-        drawn = self._draw(inputs)
-        loss = discriminator_step(self._discriminator, self._discriminator_optimizer, self._real(), drawn)
-        if index < self._options.finetune_warm_up:
-            return float(loss)
-        pull = self._options.finetune_pull * (drawn.float() - wanted).square().mean()
-        return float(loss) + self._generator_step(self._fooling(drawn) + pull)
-
-    def _draw(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        self.student.train()
-        with autocast(self._device):
-            drawn: torch.Tensor = self.student(**inputs)
-        return drawn
-
-    def _fooling(self, drawn: torch.Tensor) -> torch.Tensor:
-        with autocast(self._device):
-            return generator_loss(self._discriminator(drawn))
-
-    def _generator_step(self, loss: torch.Tensor) -> float:
-        self._generator_optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._generator_optimizer.step()
-        self._distiller.average.update(self.student, self.step)
-        return float(loss.detach())
-
-    def _set_rates(self, rate: float, index: int, steps: int) -> None:
-        factor = min(1.0, (steps - index) / (_DECAY_SHARE * steps))
-        self._generator_optimizer.param_groups[0]["lr"] = rate * factor
-        self._discriminator_optimizer.param_groups[0]["lr"] = self._options.discriminator_rate * factor
-
-    def _state(self) -> tuple[dict[str, nn.Module], dict[str, Any]]:
-        modules = {"student": self.student, "average": self.average, "discriminator": self._discriminator}
-        optimizers = {
-            "distill": self._distiller.optimizer,
-            "generator": self._generator_optimizer,
-            "discriminator": self._discriminator_optimizer,
-        }
-        return modules, optimizers
-
-    def save(self, path: Path) -> None:
-        """Write modules, optimizers and step to ``path``, atomically."""
-        save_checkpoint(path, self.step, *self._state())
-
-    def load(self, path: Path) -> None:
-        """Go on from the checkpoint at ``path``."""
-        self.step = load_checkpoint(path, *self._state())
-
-    def keep(self, folder: Path) -> None:
-        """Leave the discriminator in ``folder``: students take features and fine-tuning from it."""
-        save_checkpoint(folder / DISCRIMINATOR_FILE, self.step, {"discriminator": self._discriminator})
+    check_square("gan", shape.image)
+    return Gan(options, stock, shape.image)

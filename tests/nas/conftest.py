@@ -11,6 +11,7 @@ import pytest
 from nas.context import Context
 from nas.experiment import Experiment
 from nas.families import get_family
+from nas.families.base import DataShape
 from nas.folder import RunFolder
 from search_spaces import get_space
 from search_spaces.space import ImageShape
@@ -51,7 +52,7 @@ def make_context(tmp_path: Path) -> Callable[..., Context]:
         folder = RunFolder(tmp_path / folder_name)
         folder.path.mkdir(exist_ok=True)
         image = ImageShape(1, 32, 32)
-        family, space = get_family(experiment, image), get_space(experiment.space.name)
+        family, space = get_family(experiment, DataShape(image, (400,) * 10)), get_space(experiment.space.name)
         return Context(experiment, folder, None, image, family, space, None)
 
     return make

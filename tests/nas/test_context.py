@@ -59,11 +59,11 @@ def context(pictures, tmp_path_factory):
 
 
 def test_pictures_to_train_on_are_the_seen_ones(context):
-    assert context.images.shape == (192, 1, 16, 16)
-    assert context.images.dtype == torch.float32
-    assert float(context.images.min()) >= -1
-    assert float(context.images.max()) <= 1
-    assert context.images is context.images, "converted once"
+    assert context.data.images.shape == (192, 1, 16, 16)
+    assert context.data.images.dtype == torch.float32
+    assert float(context.data.images.min()) >= -1
+    assert float(context.data.images.max()) <= 1
+    assert context.data is context.data, "converted once"
 
 
 def test_family_and_space_are_those_asked_for(context):
@@ -109,7 +109,7 @@ def test_a_worker_sees_what_the_driver_sees(context):
     assert worker is Context.of_folder(context.folder.path)
     assert worker.experiment == context.experiment
     assert worker.extractor == context.extractor
-    assert torch.equal(worker.images, context.images)
+    assert torch.equal(worker.data.images, context.data.images)
 
 
 def test_without_a_reference_there_is_no_teacher(context):
@@ -134,7 +134,7 @@ def test_the_teacher_is_read_from_the_references_folder(pictures, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("name: gan", "name: gam"), r"families are gan; found 'gam'"),
+        (("name: gan", "name: gam"), r"families are cgan, gan; found 'gam'"),
         (("latent: 5", "latnet: 5"), r"latnet.*did you mean 'latent'"),
         (("size: 16", "size: 24"), r"line 1.*power of two from 8 pixels, got 24x24"),
         (("folder: ", "folder: no/"), r"line 1.*data\.folder must be a folder; found nothing at .*relative to"),

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.files import read_json, write_json
 from nas import reference as module
-from nas.families.base import Phase, Teacher
+from nas.families.base import Phase, Pictures, Teacher
 from nas.families.gan import Gan, Options
 from nas.progress import Silent
 from nas.reference import judge_plateau, train_reference
@@ -130,7 +130,13 @@ def make_trainer(make_context, schedule: tuple[Phase, ...], teacher: Teacher | N
     options = Options(latent=8, batch_size=8, discriminator_width=8, finetune_warm_up=2)
     family = Gan(options, stock, ImageShape(1, 16, 16))
     module = family.reference(seed=3).module
-    return family, family.trainer(module, schedule, images=images(), teacher=teacher, seed=3)
+    return family, family.trainer(
+        module,
+        schedule,
+        data=Pictures(images(), torch.zeros(len(images()), dtype=torch.int64)),
+        teacher=teacher,
+        seed=3,
+    )
 
 
 def weights(trainer) -> dict[str, torch.Tensor]:
@@ -206,7 +212,7 @@ def test_the_checkpoint_outlives_everything_but_the_record(context, monkeypatch)
 
 
 def _with_images(context):
-    context.__dict__["images"] = images()
+    context.__dict__["data"] = Pictures(images(), torch.zeros(len(images()), dtype=torch.int64))
     return context
 
 

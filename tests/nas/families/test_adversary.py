@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.optim import Adam
 
-from nas.families.adversary import Discriminator, discriminator_loss, discriminator_step, generator_loss
+from nas.families.adversary import (
+    Batch,
+    Discriminator,
+    ProjectionDiscriminator,
+    discriminator_loss,
+    discriminator_step,
+    generator_loss,
+)
 
 
 def test_stock_discriminator():
@@ -46,7 +53,7 @@ def test_a_step_learns_to_tell_and_sends_no_gradient_to_the_generator():
     optimizer = Adam(discriminator.parameters(), 1e-3)
     real = torch.ones(16, 1, 8, 8)
     generated = torch.full((16, 1, 8, 8), -1.0, requires_grad=True)
-    losses = [float(discriminator_step(discriminator, optimizer, real, generated)) for _ in range(60)]
+    losses = [float(discriminator_step(discriminator, optimizer, Batch(real), Batch(generated))) for _ in range(60)]
     assert losses[-1] < 0.5 * losses[0]
     assert generated.grad is None
     assert not any(p.requires_grad for p in discriminator.parameters())
@@ -61,3 +68,16 @@ def test_the_generator_learns_through_a_frozen_discriminator():
     assert generated.grad is not None
     assert generated.grad.abs().sum() > 0
     assert all(p.grad is None for p in discriminator.parameters())
+
+
+def test_the_projection_asks_whether_the_picture_is_of_its_class():
+    """Bright pictures are class 1, dark ones class 0: both are real, so only the class can tell the pairs apart."""
+    torch.manual_seed(0)
+    discriminator = ProjectionDiscriminator(1, 8, 8, 2)
+    optimizer = Adam(discriminator.parameters(), 2e-3)
+    shades = torch.rand(16) * 2 - 1
+    pictures, classes = shades[:, None, None, None].expand(16, 1, 8, 8), (shades > 0).long()
+    for _ in range(150):
+        discriminator_step(discriminator, optimizer, Batch(pictures, classes), Batch(pictures, 1 - classes))
+    discriminator.eval()
+    assert (discriminator(pictures, classes) > discriminator(pictures, 1 - classes)).all()

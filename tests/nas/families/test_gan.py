@@ -15,8 +15,9 @@ from compress.errors import CompressError
 from nas.bank import Bank
 from nas.errors import NasError
 from nas.experiment import ReferenceConfig
-from nas.families.base import Phase, Teacher, TrainingError
-from nas.families.gan import DISCRIMINATOR_FILE, Options, make
+from nas.families.base import DataShape, Phase, Pictures, Teacher, TrainingError
+from nas.families.gan import Options, make
+from nas.families.training import DISCRIMINATOR_FILE
 from search_spaces.space import ImageShape
 
 ADVERSARIAL = (Phase("adversarial", 6),)
@@ -27,13 +28,17 @@ SETTINGS = {"latent": 8, "batch_size": 4, "discriminator_width": 8, "finetune_wa
 
 
 def family(size=16, channels=1, width=8, **settings):
-    return make(Options(**{**SETTINGS, **settings}), ReferenceConfig(width=width), ImageShape(channels, size, size))
+    return make(
+        Options(**{**SETTINGS, **settings}),
+        ReferenceConfig(width=width),
+        DataShape(ImageShape(channels, size, size), (12, 12)),
+    )
 
 
 def pictures(gan, n=24):
     image = gan.image
     values = torch.randn(n, image.channels, image.height, image.width, generator=torch.Generator().manual_seed(5))
-    return values.clamp(-1, 1)
+    return Pictures(values.clamp(-1, 1), torch.arange(n) % 2)
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def teacher_of(gan, folder):
     image = gan.image
     shade = np.tanh(inputs["z"][:, 0])[:, None, None, None]
     drawn = np.broadcast_to(shade, (32, image.channels, image.height, image.width)).astype(np.float16)
-    trainer = gan.trainer(module_of(gan, 7), ADVERSARIAL, images=pictures(gan), teacher=None, seed=7)
+    trainer = gan.trainer(module_of(gan, 7), ADVERSARIAL, data=pictures(gan), teacher=None, seed=7)
     trainer.run(2)
     trainer.keep(folder)
     return Teacher(Bank(inputs, np.ascontiguousarray(drawn)), folder)
@@ -60,7 +65,7 @@ def module_of(gan, seed=0):
 def trainer_of(schedule, teacher, gan=None, seed=3, module_seed=0):
     gan = gan or family()
     teacher = None if schedule[0].kind == "adversarial" else teacher
-    return gan.trainer(module_of(gan, module_seed), schedule, images=pictures(gan), teacher=teacher, seed=seed)
+    return gan.trainer(module_of(gan, module_seed), schedule, data=pictures(gan), teacher=teacher, seed=seed)
 
 
 def state(trainer):
@@ -83,7 +88,7 @@ def assert_same(one, other):
 
 def test_the_reference_is_the_stock_dcgan():
     """z 100 -> 256 x 4 x 4 -> 128 x 8 x 8 -> 64 x 16 x 16 -> 1 x 32 x 32: weights, and two numbers a normed channel."""
-    gan = make(Options(), ReferenceConfig(), ImageShape(1, 32, 32))
+    gan = make(Options(), ReferenceConfig(), DataShape(ImageShape(1, 32, 32), (12, 12)))
     generator = gan.reference(0)
     first, second, third = 100 * 256 * 16 + 512, 256 * 128 * 16 + 256, 128 * 64 * 16 + 128
     assert sum(p.numel() for p in generator.module.parameters()) == 1_066_880
@@ -92,7 +97,7 @@ def test_the_reference_is_the_stock_dcgan():
 
 
 def test_narrowed():
-    gan = make(Options(), ReferenceConfig(), ImageShape(1, 32, 32))
+    gan = make(Options(), ReferenceConfig(), DataShape(ImageShape(1, 32, 32), (12, 12)))
     assert gan.narrowed(0.25, 0).origin.arguments["widths"] == [64, 32, 16]
     assert gan.narrowed(1e-9, 0).origin.arguments["widths"] == [1, 1, 1]
 
@@ -112,7 +117,7 @@ def test_weights_follow_from_the_seed_alone():
 def test_shapes(size, channels):
     """Every size and both kinds of pictures train a step and draw."""
     gan = family(size, channels)
-    trainer = gan.trainer(module_of(gan), ADVERSARIAL, images=pictures(gan, 8), teacher=None, seed=0)
+    trainer = gan.trainer(module_of(gan), ADVERSARIAL, data=pictures(gan, 8), teacher=None, seed=0)
     trainer.run(1)
     assert trainer.average(z=torch.zeros(2, 8)).shape == (2, channels, size, size)
 
@@ -120,7 +125,7 @@ def test_shapes(size, channels):
 @pytest.mark.parametrize(("height", "width"), [(32, 16), (24, 24), (4, 4), (33, 33)])
 def test_pictures_of_other_shapes_are_refused(height, width):
     with pytest.raises(NasError, match=rf"power of two from 8 pixels, got {height}x{width}: set data\.size"):
-        make(Options(), ReferenceConfig(), ImageShape(1, height, width))
+        make(Options(), ReferenceConfig(), DataShape(ImageShape(1, height, width), (12, 12)))
 
 
 # How it trains
@@ -240,7 +245,7 @@ def test_rates_fall_to_zero_over_the_last_two_fifths():
 def test_students_need_a_teacher(schedule):
     gan = family()
     with pytest.raises(NasError, match="need a trained reference"):
-        gan.trainer(module_of(gan), schedule, images=pictures(gan), teacher=None, seed=0)
+        gan.trainer(module_of(gan), schedule, data=pictures(gan), teacher=None, seed=0)
 
 
 @pytest.mark.parametrize(("schedule", "kind"), [(ADVERSARIAL, "adversarial"), (DISTILL, "distill"), (BOTH, "finetune")])
@@ -268,7 +273,7 @@ def test_pictures_beyond_every_range_are_divergence(teacher):
             return self.layer(z).reshape(-1, 1, 16, 16) ** 3
 
     gan = family()
-    trainer = gan.trainer(Straight(), DISTILL, images=pictures(gan), teacher=teacher, seed=0)
+    trainer = gan.trainer(Straight(), DISTILL, data=pictures(gan), teacher=teacher, seed=0)
     with pytest.raises(TrainingError, match=r"diverged: the loss is (inf|nan) at step 0 \(distill\)"):
         trainer.run(6)
 
@@ -278,6 +283,6 @@ def test_no_two_draws_of_a_training_share_their_numbers(teacher):
     trainer, latents, reals = trainer_of(ADVERSARIAL, teacher), [], []
     for trainer.step in range(4):
         latents.append(trainer._inputs()["z"])
-        reals.append(trainer._real())
+        reals.append(trainer._real().pictures)
     for values in (latents, reals):
         assert not any(torch.equal(a, b) for a, b in itertools.combinations(values, 2))

@@ -1,0 +1,123 @@
+"""The family ``cgan``: class-conditional generators; the label is a second named input.
+
+The reference is the stock DCGAN with the class embedded beside z and in every norm (conditional batch norm, de Vries et
+al. 2017, arXiv 1707.00683), trained against a projection discriminator (Miyato & Koyama 2018, arXiv 1802.05637).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from benchmarks.inputs import InputSpec
+from compress.generator import Generator
+from nas.errors import NasError
+from nas.experiment import ReferenceConfig
+from nas.families.adversary import ProjectionDiscriminator
+from nas.families.base import DataShape, Pictures, Schedule, Teacher
+from nas.families.training import AdversarialTrainer, TrainingOptions, check_square
+from search_spaces.decoder import dcgan_widths
+from search_spaces.space import ImageShape
+
+LABEL = "label"
+
+
+class Options(TrainingOptions):
+    """What the family can be told in the experiment file."""
+
+    embedding: int = Field(32, ge=1, le=4096, description="Numbers a class is embedded in, beside z")
+
+
+@dataclass(frozen=True)
+class ConditionalGan:
+    """The family for pictures of one shape and classes of these sizes."""
+
+    options: Options
+    stock: ReferenceConfig
+    image: ImageShape
+    class_counts: tuple[int, ...]
+    label: str
+    name: str = "cgan"
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """A latent vector and a class, which is drawn as often as the data shows it; or the user's own inputs."""
+        if self.stock.specs:
+            return self.stock.specs
+        prior: dict[str, object] = {"kind": "integers", "low": 0, "high": len(self.class_counts) - 1}
+        if len(set(self.class_counts)) > 1:
+            prior["weights"] = list(self.class_counts)
+        return (
+            InputSpec("z", (self.options.latent,), "float32", {"kind": "normal"}),
+            InputSpec(self.label, (), "int64", prior),
+        )
+
+    def reference(self, seed: int) -> Generator:
+        """Return the stock conditional DCGAN of width ``reference.width``, untrained."""
+        return self.narrowed(1.0, seed)
+
+    def narrowed(self, factor: float, seed: int) -> Generator:
+        """Return the stock conditional DCGAN with every width times ``factor``, untrained."""
+        arguments = {
+            "widths": list(dcgan_widths(self.image, ngf=self.stock.width, scale=factor)),
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "image": [self.image.channels, self.image.height, self.image.width],
+            "embedding": max(1, round(self.options.embedding * factor)),
+        }
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return Generator.from_factory("search_spaces.class_decoder:conditional_dcgan", arguments, self.inputs)
+
+    def trainer(
+        self, module: nn.Module, schedule: Schedule, *, data: Pictures, teacher: Teacher | None, seed: int
+    ) -> AdversarialTrainer:
+        """Return the training of ``module`` at step 0; see ``nas.families.base.Family``."""
+        return AdversarialTrainer(
+            module,
+            schedule,
+            inputs=self.inputs,
+            label=self.label,
+            options=self.options,
+            discriminator=self._discriminator,
+            data=data,
+            teacher=teacher,
+            seed=seed,
+        )
+
+    def _discriminator(self) -> ProjectionDiscriminator:
+        width, classes = self.options.discriminator_width, len(self.class_counts)
+        return ProjectionDiscriminator(self.image.channels, self.image.height, width, classes)
+
+
+def make(options: Options, stock: ReferenceConfig, shape: DataShape) -> ConditionalGan:
+    """Return the family for data of this shape.
+
+    Raises:
+        NasError: the pictures are not square with a side of 8, 16, 32 ... pixels, there is only one class, or the
+            user's own reference has no input for the class.
+    """
+    check_square("cgan", shape.image)
+    classes = len(shape.class_counts)
+    if classes < 2:
+        raise NasError("family cgan draws pictures by class and needs two classes or more: use family gan instead")
+    return ConditionalGan(options, stock, shape.image, shape.class_counts, _label(stock, classes))
+
+
+def _label(stock: ReferenceConfig, classes: int) -> str:
+    """Return the name of the input that says which class to draw."""
+    if not stock.specs:
+        return LABEL
+    fitting = [
+        spec.name
+        for spec in stock.specs
+        if spec.prior["kind"] == "integers"
+        and not spec.shape
+        and (spec.prior["low"], spec.prior["high"]) == (0, classes - 1)
+    ]
+    if len(fitting) != 1:
+        raise NasError(
+            f"family cgan needs one input in reference.inputs that says which of the {classes} classes to draw: shape "
+            f"[], dtype int64, prior {{kind: integers, low: 0, high: {classes - 1}}}; found {len(fitting)}"
+        )
+    return fitting[0]

@@ -1,0 +1,228 @@
+"""Adversarial training, distillation and fine-tuning: the trainer that the families ``gan`` and ``cgan`` share."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+from torch.optim import Adam
+
+from benchmarks.inputs import InputSpec, draw_inputs
+from compress.checkpoint import load_checkpoint, save_checkpoint
+from compress.devices import autocast, place
+from compress.distill import Distiller, DistillSettings
+from nas.errors import NasError
+from nas.families.adversary import BETAS, Batch, Discriminator, discriminator_step, generator_loss
+from nas.families.base import OnStep, Pictures, Schedule, SizeError, Teacher, TrainingError, locate
+from nas.seeds import Stream
+from search_spaces.space import ImageShape
+
+DISCRIMINATOR_FILE = "discriminator.safetensors"
+_DECAY_SHARE = 0.4  # of an adversarial phase: the rate falls to zero over its last steps
+
+
+class TrainingOptions(BaseModel):
+    """What a family that trains so can be told in the experiment file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    latent: int = Field(100, ge=1, le=4096, description="Length of the latent vector z")
+    batch_size: int = Field(64, ge=4, le=4096, description="Pictures of one training step")
+    discriminator_width: int = Field(64, ge=8, le=1024, description="Channels of the discriminator's first layer")
+    generator_rate: float = Field(4e-4, gt=0, le=1, description="Learning rate of an adversarial generator")
+    discriminator_rate: float = Field(2e-4, gt=0, le=1, description="Learning rate of the discriminator")
+    distill_features: float = Field(
+        0.0, ge=0, le=1000, description="Weight of the reference discriminator's features in distillation; 0 = none"
+    )
+    distill_rate: float = Field(2e-3, gt=0, le=1, description="Learning rate of a distilled generator")
+    finetune_rate: float = Field(2e-4, gt=0, le=1, description="Learning rate of adversarial fine-tuning")
+    finetune_warm_up: int = Field(60, ge=0, le=100_000, description="Steps in which only the discriminator learns")
+    finetune_pull: float = Field(4.0, ge=0, le=1000, description="Weight of the distance to the teacher in it")
+
+
+def check_square(name: str, image: ImageShape) -> None:
+    """Raise SizeError unless the pictures are square with a side of 8, 16, 32 ... pixels."""
+    if image.height != image.width or image.height < 8 or image.height & (image.height - 1):
+        raise SizeError(
+            f"family {name} draws square pictures with a side that is a power of two from 8 pixels, got "
+            f"{image.height}x{image.width}: set data.size to 32 or 64"
+        )
+
+
+class AdversarialTrainer:
+    """One generator in training; see ``nas.families.base.Trainer`` for its life.
+
+    Args:
+        module: The generator, trained in place.
+        schedule: Its phases.
+        inputs: What it takes.
+        label: Name of the input that says which class to draw, or ``None``.
+        options: Rates, weights and sizes.
+        discriminator: Makes a new one, from torch's global random state.
+        data: What is trained on.
+        teacher: For phases that learn from the reference.
+        seed: Everything random follows from it and the step.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        schedule: Schedule,
+        *,
+        inputs: tuple[InputSpec, ...],
+        label: str | None,
+        options: TrainingOptions,
+        discriminator: Callable[[], Discriminator],
+        data: Pictures,
+        teacher: Teacher | None,
+        seed: int,
+    ) -> None:
+        self.step = 0
+        self._specs, self._label, self._options, self._make = inputs, label, options, discriminator
+        self._schedule, self._data, self._seed = schedule, data, seed
+        self._device = data.images.device
+        self._bank = teacher.bank if teacher else None
+        if teacher is None and any(phase.kind in ("distill", "finetune") for phase in schedule):
+            raise NasError("distillation and fine-tuning need a trained reference to learn from, and there is none")
+        self._discriminator = self._new_discriminator(teacher)
+        self._judge = self._new_discriminator(teacher).eval().requires_grad_(False)
+        self._distiller = self._new_distiller(place(module, self._device))
+        self._generator_optimizer = Adam(self.student.parameters(), options.generator_rate, BETAS, fused=True)
+        self._discriminator_optimizer = Adam(
+            self._discriminator.parameters(), options.discriminator_rate, BETAS, fused=True
+        )
+
+    @property
+    def student(self) -> nn.Module:
+        """The generator as it stands after the latest step."""
+        return self._distiller.student
+
+    @property
+    def average(self) -> nn.Module:
+        """The averaged weights."""
+        return self._distiller.average.module
+
+    def _new_discriminator(self, teacher: Teacher | None) -> Discriminator:
+        with torch.random.fork_rng():
+            torch.manual_seed(self._seed)
+            discriminator = self._make()
+        if teacher is not None:
+            load_checkpoint(teacher.folder / DISCRIMINATOR_FILE, {"discriminator": discriminator})
+        place(discriminator, self._device)
+        return discriminator
+
+    def _new_distiller(self, student: nn.Module) -> Distiller:
+        horizon = max(sum(phase.steps for phase in self._schedule if phase.kind == "distill"), 1)
+        options = self._options
+        settings = DistillSettings(learning_rate=options.distill_rate, feature_weight=options.distill_features)
+        return Distiller(student, horizon=horizon, features=self._judge.features, settings=settings)
+
+    def run(self, until: int, on_step: OnStep | None = None) -> None:
+        """Train up to step ``until``; calls ``on_step`` with the number of finished steps after each."""
+        while self.step < until:
+            phase, index = locate(self._schedule, self.step)
+            if phase.kind == "distill":
+                loss = self._distiller.step(index, *self._taught())
+            elif phase.kind == "finetune":
+                loss = self._finetune_step(index, phase.steps)
+            elif phase.kind == "critic":
+                loss = self._critic_step(index, phase.steps)
+            else:
+                loss = self._adversarial_step(index, phase.steps)
+            if not np.isfinite(loss):
+                raise TrainingError(
+                    f"diverged: the loss is {loss} at step {self.step} ({phase.kind}); a lower learning rate in "
+                    "`family` helps, or a space without the choice at fault"
+                )
+            self.step += 1
+            if on_step is not None:
+                on_step(self.step)
+
+    def _inputs(self) -> dict[str, torch.Tensor]:
+        stream = (self._seed, Stream.TRAIN, self.step)
+        drawn = draw_inputs(self._specs, self._options.batch_size, stream)
+        return {name: torch.from_numpy(values).to(self._device) for name, values in drawn.items()}
+
+    def _taught(self) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        assert self._bank is not None
+        rng = np.random.default_rng((self._seed, Stream.TRAIN, self.step))
+        inputs, pictures = self._bank.batch(rng, self._options.batch_size)
+        return {name: values.to(self._device) for name, values in inputs.items()}, pictures.to(self._device)
+
+    def _real(self) -> Batch:
+        rng = np.random.default_rng((self._seed, Stream.TRAIN, self.step, 1))
+        rows = torch.from_numpy(rng.integers(0, len(self._data.images), self._options.batch_size))
+        pictures = self._data.images[rows].contiguous(memory_format=torch.channels_last)
+        return Batch(pictures, self._data.labels[rows] if self._label else None)
+
+    def _drawn(self, inputs: Mapping[str, torch.Tensor]) -> Batch:
+        """Return what the student draws, with gradients."""
+        self.student.train()
+        with autocast(self._device):
+            pictures = self.student(**inputs)
+        return Batch(pictures, inputs[self._label] if self._label else None)
+
+    def _adversarial_step(self, index: int, steps: int) -> float:
+        self._set_rates(self._options.generator_rate, index, steps)
+        drawn = self._drawn(self._inputs())
+        loss = discriminator_step(self._discriminator, self._discriminator_optimizer, self._real(), drawn)
+        return float(loss) + self._generator_step(self._fooling(drawn))
+
+    def _finetune_step(self, index: int, steps: int) -> float:
+        """First only the discriminator learns (it knows the teacher, not this student), then both."""
+        self._set_rates(self._options.finetune_rate, index, steps)
+        inputs, wanted = self._taught()
+        drawn = self._drawn(inputs)
+        loss = discriminator_step(self._discriminator, self._discriminator_optimizer, self._real(), drawn)
+        if index < self._options.finetune_warm_up:
+            return float(loss)
+        pull = self._options.finetune_pull * (drawn.pictures.float() - wanted).square().mean()
+        return float(loss) + self._generator_step(self._fooling(drawn) + pull)
+
+    def _critic_step(self, index: int, steps: int) -> float:
+        self._set_rates(0.0, index, steps)
+        with torch.no_grad():
+            self.student.eval()
+            inputs = self._inputs()
+            drawn = Batch(self.student(**inputs), inputs[self._label] if self._label else None)
+        return float(discriminator_step(self._discriminator, self._discriminator_optimizer, self._real(), drawn))
+
+    def _fooling(self, drawn: Batch) -> torch.Tensor:
+        with autocast(self._device):
+            return generator_loss(self._discriminator(*drawn))
+
+    def _generator_step(self, loss: torch.Tensor) -> float:
+        self._generator_optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._generator_optimizer.step()
+        self._distiller.average.update(self.student, self.step)
+        return float(loss.detach())
+
+    def _set_rates(self, rate: float, index: int, steps: int) -> None:
+        factor = min(1.0, (steps - index) / (_DECAY_SHARE * steps))
+        self._generator_optimizer.param_groups[0]["lr"] = rate * factor
+        self._discriminator_optimizer.param_groups[0]["lr"] = self._options.discriminator_rate * factor
+
+    def _state(self) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+        modules = {"student": self.student, "average": self.average, "discriminator": self._discriminator}
+        optimizers = {
+            "distill": self._distiller.optimizer,
+            "generator": self._generator_optimizer,
+            "discriminator": self._discriminator_optimizer,
+        }
+        return modules, optimizers
+
+    def save(self, path: Path) -> None:
+        """Write modules, optimizers and step to ``path``, atomically."""
+        save_checkpoint(path, self.step, *self._state())
+
+    def load(self, path: Path) -> None:
+        """Go on from the checkpoint at ``path``."""
+        self.step = load_checkpoint(path, *self._state())
+
+    def keep(self, folder: Path) -> None:
+        """Leave the discriminator in ``folder``: students take features and fine-tuning from it."""
+        save_checkpoint(folder / DISCRIMINATOR_FILE, self.step, {"discriminator": self._discriminator})

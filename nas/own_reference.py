@@ -1,0 +1,81 @@
+"""The user's own generator as the reference: the module is made by the user's code, the weights are safetensors."""
+
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+
+from benchmarks.inputs import draw_inputs
+from compress.errors import CompressError
+from compress.generator import Generator
+from compress.running import run_module
+from nas.context import Context, check_trust
+from nas.errors import NasError
+from nas.seeds import Stream
+
+_ROWS = 8
+_TOLERANCE = 0.01  # beyond [-1, 1]: an eighth of a grey level would be 1e-3, so this is no rounding
+
+
+def own_reference(context: Context) -> Generator:
+    """Return the generator that ``reference.module`` makes, with its weights, checked.
+
+    Raises:
+        ExperimentError: the code is not trusted.
+        NasError: module or weights cannot be used, or what it draws are no pictures like those of the data.
+    """
+    config, experiment = context.experiment.reference, context.experiment
+    check_trust(experiment, trust_code=context.trust_code)
+    assert config.module is not None
+    assert config.weights is not None
+    try:
+        generator = Generator.from_factory(config.module, config.arguments, config.specs, trust_code=True)
+    except CompressError as error:
+        raise experiment.problem(("reference", "module"), str(error)) from error
+    _load_weights(generator, config.weights)
+    _check_pictures(context, generator)
+    return generator
+
+
+def _load_weights(generator: Generator, path: Path) -> None:
+    try:
+        tensors = safetensors.torch.load_file(path)
+        generator.module.load_state_dict(tensors, strict=True)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise NasError(
+            f"reference.weights {path} cannot be read ({error}): write it with safetensors.torch.save_file("
+            "module.state_dict(), path)"
+        ) from error
+    except RuntimeError as error:  # names or shapes; torch lists all of them
+        raise NasError(f"reference.weights {path} does not fit reference.module: {str(error)[:1000]}") from error
+
+
+def _check_pictures(context: Context, generator: Generator) -> None:
+    """Raise NasError unless it draws pictures of the data's shape, in [-1, 1], that follow from its inputs alone."""
+    module = context.experiment.reference.module
+    rows = draw_inputs(generator.inputs, _ROWS, (context.experiment.seed, Stream.PARITY))
+    try:
+        pictures = run_module(generator.module, rows)
+        again = run_module(generator.module, rows)
+    except Exception as error:  # the user's code may raise anything
+        raise NasError(
+            f"{module} cannot draw: {type(error).__name__}: {error}. forward is called with one tensor (N, *shape) per "
+            f"entry of reference.inputs, by name: {', '.join(spec.name for spec in generator.inputs)}"
+        ) from error
+    image = context.image
+    wanted = (_ROWS, image.channels, image.height, image.width)
+    if pictures.shape != wanted:
+        raise NasError(
+            f"{module} draws {tuple(pictures.shape)}, and pictures like the data's are {wanted}: set data.size and "
+            "data.channels to what it draws"
+        )
+    if not np.isfinite(pictures).all() or np.abs(pictures).max() > 1 + _TOLERANCE:
+        raise NasError(
+            f"{module} must draw values in [-1, 1] (-1 is black), found {pictures.min():.3g} to {pictures.max():.3g}: "
+            "end its forward with tanh, or scale what it returns"
+        )
+    if not np.array_equal(pictures, again):
+        raise NasError(f"{module} draws other pictures from the same inputs: make all of its noise an input")
+    if np.ptp(pictures, axis=0).max() == 0:
+        raise NasError(f"{module} draws the same picture from every input: are these its trained weights?")
