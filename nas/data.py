@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.files import replacing
+from nas.data_arrays import decode_array
 from nas.data_folder import DataError, decode_folder, scan_folder
+from nas.data_sources import Survey, check_enough, open_array
 from nas.experiment import DataConfig
 from nas.progress import Progress, Silent
 
 __all__ = ["DataError", "ImageSet", "Splits", "cache_folder", "image_set", "load_images", "split", "to_float"]
 
-MINIMUM_IMAGES = 200  # below it, 40 held-out pictures say nothing about quality
-MINIMUM_PER_CLASS = 5  # one in five is held out
 SEEN_SHARE = 0.8
 
 # The content of mnist-5k as this project was tested with; every machine's numbers are about these digits.
@@ -80,23 +80,20 @@ def load_images(data: DataConfig, cache: Path | None = None, progress: Progress 
     """The images that ``data`` names, from the cache where it holds them, cut down to ``data.limit``.
 
     Args:
-        data: An embedded set or a folder.
+        data: An embedded set, a folder, or a file of arrays.
         cache: Where decoded sets are kept; ``cache_folder()`` by default. An entry that fails its hash is rebuilt.
-        progress: Hears of the pictures decoded, and of a cache that cannot be written.
+        progress: Hears of the pictures decoded, of those that are cropped, and of a cache that cannot be written.
 
     Raises:
-        DataError: a package or folder is missing, or pictures cannot be used; all of them are named.
+        DataError: a package, folder or file is missing, or pictures cannot be used; all of them are named.
     """
     progress = progress or Silent()
-    if data.folder is None:
-        key, build = MNIST_5K_DIGEST, _mnist_5k
-    else:
-        key, build = _folder_source(data, progress)
+    key, build = _source(data, progress)
     entry = (cache or cache_folder()) / "data" / f"{key}.npz"
     images = _read_entry(entry)
     if images is None:
         images = image_set(*build())
-        if data.folder is None:
+        if data.source == "name":
             _check_mnist(images)
         _write_entry(entry, images, progress)
     return _limited(images, data.limit)
@@ -159,10 +156,17 @@ def _check_mnist(images: ImageSet) -> None:
         )
 
 
-def _folder_source(data: DataConfig, progress: Progress) -> tuple[str, Callable[[], _Arrays]]:
-    assert data.folder is not None
-    folder = scan_folder(data.folder)
-    return folder.key(data.size, data.channels), lambda: decode_folder(folder, data.size, data.channels, progress)
+def _source(data: DataConfig, progress: Progress) -> tuple[str, Callable[[], _Arrays]]:
+    """A key of all that the arrays depend on, and what makes them."""
+    if data.folder is not None:
+        folder = scan_folder(data.folder)
+        return folder.key(data.size, data.channels), lambda: decode_folder(folder, data.size, data.channels, progress)
+    pictures = open_array(data.npz, data.keys, data.idx, data.labels)
+    if pictures is None:
+        return MNIST_5K_DIGEST, _mnist_5k
+    recipe = "" if data.keys is None else data.keys.model_dump_json()
+    key = pictures.key(data.size, data.channels, f"{data.source} {recipe}")
+    return key, lambda: decode_array(pictures, data.size, data.channels, progress)
 
 
 def _read_entry(entry: Path) -> ImageSet | None:
@@ -209,20 +213,9 @@ def _limited(images: ImageSet, limit: int | None) -> ImageSet:
 
 
 def _check_enough(images: ImageSet, stratum: dict[bytes, int]) -> None:
-    if len(stratum) < MINIMUM_IMAGES:
-        raise DataError(
-            f"a data set needs at least {MINIMUM_IMAGES} different pictures, because a fifth is held out to judge the "
-            f"result on; found {len(stratum)} different ones among {len(images)}. Add pictures"
-        )
     counts = np.bincount(list(stratum.values()), minlength=len(images.classes))
-    small = [
-        f"{name} ({count})" for name, count in zip(images.classes, counts, strict=True) if count < MINIMUM_PER_CLASS
-    ]
-    if small:
-        raise DataError(
-            f"a class needs at least {MINIMUM_PER_CLASS} different pictures, so that one can be held out; found "
-            f"{', '.join(small[:10])}. Add pictures to them or remove them"
-        )
+    different = Survey(tuple(counts.tolist()), images.classes)
+    check_enough(different, f"{len(stratum)} different ones among {len(images)}")
 
 
 def _subset(images: ImageSet, chosen: np.ndarray) -> ImageSet:

@@ -21,6 +21,7 @@ from nas.seeds import Stream
 from search_spaces.space import ImageShape
 
 DISCRIMINATOR_FILE = "discriminator.safetensors"
+_SAME = 1e-5  # keeps the loss finite where all pictures are the same
 _DECAY_SHARE = 0.4  # of an adversarial phase: the rate falls to zero over its last steps
 
 
@@ -34,6 +35,9 @@ class TrainingOptions(BaseModel):
     discriminator_width: int = Field(64, ge=8, le=1024, description="Channels of the discriminator's first layer")
     generator_rate: float = Field(4e-4, gt=0, le=1, description="Learning rate of an adversarial generator")
     discriminator_rate: float = Field(2e-4, gt=0, le=1, description="Learning rate of the discriminator")
+    diversity: float = Field(
+        0.1, ge=0, le=100, description="Weight of mode seeking where pictures are asked for by class; 0 = none"
+    )
     distill_features: float = Field(
         0.0, ge=0, le=1000, description="Weight of the reference discriminator's features in distillation; 0 = none"
     )
@@ -167,9 +171,27 @@ class AdversarialTrainer:
 
     def _adversarial_step(self, index: int, steps: int) -> float:
         self._set_rates(self._options.generator_rate, index, steps)
-        drawn = self._drawn(self._inputs())
+        inputs = self._inputs()
+        if self._label and self._options.diversity:
+            half = len(inputs[self._label]) // 2
+            inputs[self._label][-half:] = inputs[self._label][:half]
+        drawn = self._drawn(inputs)
         loss = discriminator_step(self._discriminator, self._discriminator_optimizer, self._real(), drawn)
-        return float(loss) + self._generator_step(self._fooling(drawn))
+        return float(loss) + self._generator_step(self._fooling(drawn) + self._sameness(inputs, drawn.pictures))
+
+    def _sameness(self, inputs: Mapping[str, torch.Tensor], pictures: torch.Tensor) -> torch.Tensor | float:
+        """Return ``diversity`` / (mean distance of two pictures of one class / mean distance of their latents).
+
+        A conditional generator easily draws one picture a class, whatever its latents: the discriminator sees few
+        pictures of a class at once. Mode seeking, Mao et al. 2019 (arXiv 1903.05628), equation 3, its inverse.
+        """
+        if not (self._label and self._options.diversity):
+            return 0.0
+        half = len(pictures) // 2
+        latents = [values for values in inputs.values() if values.is_floating_point()]
+        moved = torch.cat([(values[:half] - values[-half:]).abs().flatten(1) for values in latents], dim=1).mean()
+        changed = (pictures[:half].float() - pictures[-half:].float()).abs().mean()
+        return self._options.diversity / (changed / moved + _SAME)
 
     def _finetune_step(self, index: int, steps: int) -> float:
         """First only the discriminator learns (it knows the teacher, not this student), then both."""

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from nas.data import DataError, ImageSet, cache_folder, image_set, load_images, split, to_float
-from nas.data_folder import decode, scan_folder
+from nas.data_folder import decode, fit, scan_folder
 from nas.experiment import DataConfig
 from nas.progress import Silent
 
@@ -152,13 +152,72 @@ def test_new_pictures_and_settings_miss_the_cache(tmp_path: Path):
     assert len(load_images(folder_config(folder), tmp_path / "cache")) == len(first) + 1
 
 
-def test_one_class_is_refused_with_advice(tmp_path: Path):
+def test_pictures_in_no_sub_folder_are_of_one_class(tmp_path: Path):
+    (tmp_path / "pics").mkdir()
+    for index, pixels in enumerate(draw(3, 8, 8)):
+        Image.fromarray(pixels).save(tmp_path / "pics" / f"{index}.png")
+    images = load_images(folder_config(tmp_path / "pics"), tmp_path / "cache")
+    assert images.classes == ("all",)
+    assert images.labels.tolist() == [0, 0, 0]
+    assert scan_folder(picture_folder(tmp_path / "single", {"only": 2})).classes == ("only",)
+
+
+def test_pictures_beside_classes_are_refused(tmp_path: Path):
     folder = picture_folder(tmp_path / "pics", {"only": 3})
     Image.fromarray(draw(4, 4)).save(folder / "loose.png")
-    with pytest.raises(
-        DataError, match=r"at least two classes.*found 1 sub-folders and 1 loose pictures.*Sort the pictures"
-    ):
+    with pytest.raises(DataError, match=r"loose.png: lies beside the classes; move it into one of them"):
         scan_folder(folder)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(DataError, match=rf"{tmp_path}: holds no PNG, JPEG, WEBP or BMP picture"):
+        scan_folder(tmp_path)
+
+
+def test_only_ten_problems_are_shown(tmp_path: Path):
+    folder = picture_folder(tmp_path / "pics", {"a": 1, "b": 1})
+    for index in range(13):
+        (folder / "a" / f"x{index:02}.png").write_bytes(b"no picture")
+    with pytest.raises(DataError) as caught:
+        load_images(folder_config(folder), tmp_path / "cache")
+    assert "13 of the files" in str(caught.value)
+    assert "x09.png" in str(caught.value)
+    assert "x10.png" not in str(caught.value)
+    assert str(caught.value).endswith("and 3 more")
+
+
+def test_cropping_is_told_once(tmp_path: Path):
+    folder, listener = picture_folder(tmp_path / "pics", {"a": 3, "b": 2}), Listener()
+    Image.fromarray(draw(12, 30)).save(folder / "a" / "wide.png")
+    Image.fromarray(draw(30, 12)).save(folder / "b" / "high.png")
+    Image.fromarray(draw(6, 7)).save(folder / "b" / "framed.png")
+    load_images(folder_config(folder), tmp_path / "cache", listener)
+    assert listener.said == ["2 of 8 pictures are not square: only their central square is used"]
+    load_images(folder_config(folder), tmp_path / "cache", listener)
+    assert len(listener.said) == 1, "what comes from the cache is not cropped again"
+
+
+def test_transparent_pictures_are_laid_on_white_whatever_their_mode(tmp_path: Path):
+    for mode in ("RGBA", "LA"):
+        path = tmp_path / f"{mode}.png"
+        Image.new(mode, (8, 8), 0).save(path)
+        assert (decode(path, 8, 3).pixels == 255).all()
+
+
+def test_a_slightly_smaller_picture_is_framed():
+    """Nothing is resampled: in the colour of its corners, or with its edges repeated where the corners differ."""
+    plain = np.full((6, 5), 9, np.uint8)
+    plain[2:4, 2] = 200
+    fitted = fit(Image.fromarray(plain), 8, 1)
+    assert not fitted.cropped
+    assert (fitted.pixels[0, 1:7, 1:6] == plain).all()
+    assert (fitted.pixels[0, [0, 7]] == 9).all()
+    assert (fitted.pixels[0, :, [0, 6, 7]] == 9).all()
+    plain[0, 0] = 100
+    assert fit(Image.fromarray(plain), 8, 1).pixels[0, 0, :3].tolist() == [100, 100, 9]
+    assert fit(Image.fromarray(draw(8, 8)), 8, 1).pixels[0].tolist() == draw(8, 8).tolist()
+    assert fit(Image.fromarray(draw(3, 8)), 8, 1).cropped, "five pixels are too many"
 
 
 @pytest.mark.parametrize("name", ["nothing", "file"])
@@ -235,9 +294,9 @@ def test_decode_crops_the_middle_and_lays_on_white(tmp_path: Path):
     wide = np.zeros((8, 24), np.uint8)
     wide[:, 8:16] = 200
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    assert (decode(tmp_path / "wide.png", 8, 1) == 200).all()
+    assert (decode(tmp_path / "wide.png", 8, 1).pixels == 200).all()
     Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert (decode(tmp_path / "clear.png", 8, 3) == 255).all()
+    assert (decode(tmp_path / "clear.png", 8, 3).pixels == 255).all()
 
 
 def test_decode_turns_upright(tmp_path: Path):
@@ -247,14 +306,14 @@ def test_decode_turns_upright(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
-    assert decode(tmp_path / "turned.png", 8, 1)[0, :, 0].tolist() == [0] * 4 + [255] * 4
+    assert decode(tmp_path / "turned.png", 8, 1).pixels[0, :, 0].tolist() == [0] * 4 + [255] * 4
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
 def test_formats(tmp_path: Path, suffix: str):
     path = tmp_path / f"grey.{suffix}"
     Image.new("RGB", (16, 16), (100, 100, 100)).save(path)
-    assert np.abs(decode(path, 8, 3).astype(int) - 100).max() <= 2
+    assert np.abs(decode(path, 8, 3).pixels.astype(int) - 100).max() <= 2
 
 
 def test_order_comes_from_content_alone():
