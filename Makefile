@@ -7,10 +7,13 @@ TORCH_INDEX ?=
 EXTRAS := full,demo,dev,dashboard,tensorrt-rtx
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: demo test test-all lint setup clean
+.PHONY: demo proof test test-all lint setup clean
 
 demo: setup  ## Real digits in, a small fast generator and its report out: runs/mnist/report/index.html
 	$(BIN)/leangen run examples/mnist.yaml
+
+proof: setup  ## Every number of the README: hours; goes on where it was stopped; writes docs/results.md
+	$(BIN)/python -m examples.studies.proof all
 
 test: setup  ## Every test but the slow ones
 	$(BIN)/python -m pytest -q -m "not slow"

@@ -89,10 +89,7 @@ def summarize(sample: Sample) -> Latency:
     """
     if not sample.seconds:
         raise StatisticsError("a latency needs at least one timing, but the sample is empty.")
-    every = np.asarray(sample.seconds)
-    clean = every[~np.asarray(sample.preempted)]
-    if clean.size < MIN_CLEAN:
-        clean = every
+    every, clean = np.asarray(sample.seconds), _clean(sample)
     middle = float(np.median(clean))
     blocks = median_interval(_independent(clean))
     low, high = blocks.ci95
@@ -102,6 +99,25 @@ def summarize(sample: Sample) -> Latency:
         p95_all_s=float(np.percentile(every, 95)),
         preempted=float(np.mean(sample.preempted)),
     )
+
+
+def quantiles(sample: Sample, percent: Sequence[int]) -> dict[int, float]:
+    """Quantiles in seconds, by percent, of the rounds that ``summarize`` takes the median of.
+
+    Raises:
+        StatisticsError: the sample is empty.
+    """
+    if not sample.seconds:
+        raise StatisticsError("a quantile needs at least one timing, but the sample is empty.")
+    found = np.percentile(_clean(sample), percent)
+    return {one: float(value) for one, value in zip(percent, found, strict=True)}
+
+
+def _clean(sample: Sample) -> Floats:
+    """Seconds of the un-preempted rounds; of all, if those are fewer than ``MIN_CLEAN``."""
+    every = np.asarray(sample.seconds)
+    clean = every[~np.asarray(sample.preempted)]
+    return clean if clean.size >= MIN_CLEAN else every
 
 
 def autocorrelation(values: Floats) -> float:

@@ -1,14 +1,16 @@
 """Checkpoints of a training: module and optimizer tensors in one safetensors file, no unpickling.
 
-A checkpoint is written whole or not at all, and reading one checks every name and shape before a tensor is used.
+A checkpoint is written whole or not at all and carries a hash of what it holds; reading one checks that, every name
+and every shape before a tensor is used.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import nn
 from torch.optim import Optimizer
 
@@ -16,6 +18,23 @@ from benchmarks.files import write_bytes
 from compress.errors import CompressError
 
 _STEP = "step"
+_SHA256 = "sha256"
+
+
+class CheckpointError(CompressError):
+    """A checkpoint that is damaged, or of another network; without it, training begins anew.
+
+    Args:
+        path: The file.
+        reason: What is wrong with it, without remedy.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"checkpoint {path} {reason}; delete it and run again: its training then begins anew, unless you have a "
+            "copy to put in its place"
+        )
+        self.reason = reason
 
 
 def save_checkpoint(
@@ -30,7 +49,7 @@ def save_checkpoint(
         for index, state in optimizer.state_dict()["state"].items():
             for key, value in state.items():
                 tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous().clone()
-    write_bytes(path, save(tensors))
+    write_bytes(path, save(tensors, {_SHA256: _digest(tensors)}))
 
 
 def load_checkpoint(
@@ -39,11 +58,11 @@ def load_checkpoint(
     """Load ``path`` into ``modules`` and ``optimizers`` (in place) and return its number of steps.
 
     Raises:
-        CompressError: the file is damaged, or it belongs to other modules than these.
+        CheckpointError: the file is damaged, or it belongs to other modules than these; nothing was loaded then.
     """
-    tensors = _read(path)
+    tensors = read_checkpoint(path)
     if _STEP not in tensors:
-        raise CompressError(f"checkpoint {path} holds no step count; delete it and run again")
+        raise CheckpointError(path, "holds no step count")
     found = {name: _below(tensors, f"module.{name}.") for name in modules}
     for name, module in modules.items():
         _check_module(path, name, module, found[name])
@@ -58,14 +77,31 @@ def load_checkpoint(
     return int(tensors[_STEP])
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of ``path`` by name; a file without a hash is taken as it is (earlier versions wrote none).
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is not a dict
+            wanted = (file.metadata() or {}).get(_SHA256)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CompressError(
-            f"checkpoint {path} cannot be read ({error}); delete it and run again: the work since the "
-            "checkpoint before it is done once more"
-        ) from error
+        raise CheckpointError(path, f"cannot be read ({error})") from error
+    if wanted is not None and wanted != _digest(tensors):
+        raise CheckpointError(path, "is damaged (its content is not what was saved)")
+    return tensors
+
+
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 over name, type, shape and bytes of every tensor, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -105,5 +141,5 @@ def _optimizer_state(
     return state
 
 
-def _foreign(path: Path, what: str) -> CompressError:
-    return CompressError(f"checkpoint {path} belongs to another network ({what}); delete it and run again")
+def _foreign(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(path, f"belongs to another network ({what})")

@@ -4,7 +4,7 @@ Order: prune with recovery, then quantize, which is always last. Each step is me
 what was kept before it, and judged against the reference.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from compress.measure import FP32, INT8, Bench, calibration_inputs, fastest
 from compress.prune import prune
 from compress.quality import Budget
 from compress.quantize import quantize
-from compress.steps import StepResult, decide
+from compress.steps import BEFORE, REFERENCE, StepResult, decide
 from compress.task import Task
 
 STEP_S = 2.0  # of paired timing a step: intervals of about half a percent
@@ -64,7 +64,7 @@ class Planner:
     Args:
         task: Scores files and recovers pruned generators.
         bench: Times files.
-        budget: How much quality may be lost.
+        budgets: How much quality may be lost; all must hold, the first is of the primary metric.
         reference: ONNX file that quality is compared with.
         folder: Gets one folder a step, ``00-start``, ``01-prune`` ...
         on_step: Hears of each decision.
@@ -74,13 +74,13 @@ class Planner:
         self,
         task: Task,
         bench: Bench,
-        budget: Budget,
+        budgets: Sequence[Budget],
         *,
         reference: Path,
         folder: Path,
         on_step: Callable[[StepResult], None] = lambda _: None,
     ) -> None:
-        self._task, self._bench, self._budget = task, bench, budget
+        self._task, self._bench, self._budgets = task, bench, budgets
         self._reference, self._folder, self._on_step = reference, folder, on_step
         self._steps: list[StepResult] = []
         self._folders = 0
@@ -151,16 +151,13 @@ class Planner:
     def _decide(
         self, name: str, after: Path, before: Path, ratio: Any, settings: dict[str, Any], cause: str = ""
     ) -> StepResult:
-        evaluations = self._task.evaluate({"reference": self._reference, "before": before, "after": after})
-        found = evaluations["after"]
+        evaluations = self._task.evaluate({REFERENCE: self._reference, BEFORE: before, "after": after})
         return decide(
             name,
             ratio_to_previous=ratio,
-            score=found.score,
-            reference=evaluations["reference"].score,
-            difference_to_reference=found.differences["reference"],
-            difference_to_previous=found.differences["before"],
-            budget=self._budget,
+            found=evaluations["after"],
+            reference=evaluations[REFERENCE],
+            budgets=self._budgets,
             cause=cause,
             settings=settings,
         )

@@ -18,7 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from compress.errors import CompressError
 from compress.generator import Edit, Generator
 from compress.running import Array, run_module
-from search_spaces.channels import ChannelGroup, HasChannelGroups, zero_channels
+from search_spaces.channels import ChannelGroup, HasChannelGroups, Slice, is_depthwise, zero_channels
+from search_spaces.norms import ConditionalNorm
 from search_spaces.space import SearchSpaceError
 
 Importance = Literal["weight", "output"]
@@ -115,7 +116,8 @@ def rank_channels(
 
     "weight": the L2 norm of the weights that make the channel, times |gamma| / sqrt(running variance + epsilon) of
     its batch normalisation: the norm of the layer after folding. Li et al. 2017 (arXiv:1608.08710) rank by the L1
-    norm of the filter alone; without the second factor channels that the norm nearly switches off would stay.
+    norm of the filter alone; without the second factor channels that the norm nearly switches off would stay. Of
+    several producers, whose channels are added, the squares of these norms add up.
 
     "output": the mean square change of the images when that channel alone is silenced; one pass over ``inputs`` a
     channel, and what happens behind the layer counts too.
@@ -167,20 +169,46 @@ def _silence(module: nn.Module, kept: Mapping[str, Sequence[int]]) -> None:
 
 
 def _folded_norms(module: nn.Module, group: ChannelGroup) -> Array:
-    """Return sqrt(sum of squares over all producers), scaled by the norms; (size,)."""
-    squares = torch.zeros(group.size, dtype=torch.float64)
-    scales = torch.ones(group.size, dtype=torch.float64)
+    """Return sqrt(sum over producers of (norm of its weights * scale of what follows it)²); (size,)."""
+    total = torch.zeros(group.size, dtype=torch.float64)
+    squares, scales = torch.zeros_like(total), torch.ones_like(total)  # of the producer at hand
     for part in (part for part in group.slices if part.axis == "out"):
-        layer = module.get_submodule(part.module)
-        if isinstance(layer, _BatchNorm):
-            scales *= _norm_scale(layer).reshape(group.size, part.repeat).mean(dim=1)
+        scale = _carried_scale(module, part)
+        if scale is not None:
+            scales = scales * scale.reshape(group.size, part.repeat).mean(dim=1)
             continue
-        weight = layer.weight
-        assert isinstance(weight, torch.Tensor)
-        rows = weight.detach().double().cpu()
-        rows = rows.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else rows
-        squares += rows.reshape(group.size, -1).square().sum(dim=1)
-    return np.asarray((squares.sqrt() * scales).numpy())
+        total += squares * scales.square()
+        squares, scales = _weight_squares(module.get_submodule(part.module), group.size), torch.ones_like(total)
+    return np.asarray((total + squares * scales.square()).sqrt().numpy())
+
+
+def _weight_squares(layer: nn.Module, size: int) -> torch.Tensor:
+    """Return the sum of squares of the weights that make each of ``size`` channels, float64 (size,)."""
+    weight = layer.weight
+    assert isinstance(weight, torch.Tensor)
+    rows = weight.detach().double().cpu()
+    rows = rows.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else rows
+    return rows.reshape(size, -1).square().sum(dim=1)
+
+
+def _carried_scale(module: nn.Module, part: Slice) -> torch.Tensor | None:
+    """Return how much a layer that carries channels through scales each index, float64; None for a producer.
+
+    A norm as ``_norm_scale``; a depthwise convolution by the norm of its filter; the scales per class of a
+    conditional norm by their root mean square. Its shifts per class are left out, as a norm's shift is.
+    """
+    layer = module.get_submodule(part.module)
+    if isinstance(layer, _BatchNorm):
+        return _norm_scale(layer)
+    if is_depthwise(layer):
+        assert isinstance(layer, nn.Conv2d)
+        return _weight_squares(layer, layer.out_channels).sqrt()
+    if isinstance(layer, nn.Embedding):
+        owner = module.get_submodule(part.module.rpartition(".")[0])
+        table = layer.weight.detach().double().cpu()
+        is_scale = isinstance(owner, ConditionalNorm) and layer is owner.gamma
+        return table.square().mean(dim=0).sqrt() if is_scale else torch.ones(table.shape[1], dtype=torch.float64)
+    return None
 
 
 def _norm_scale(norm: _BatchNorm) -> torch.Tensor:

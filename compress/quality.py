@@ -276,6 +276,31 @@ def parse_budgets(texts: str | Sequence[str]) -> tuple[Budget, ...]:
     return budgets
 
 
+def missed_budgets(
+    budgets: Sequence[Budget],
+    scores: Mapping[str, Score],
+    reference: Mapping[str, Score],
+    differences: Mapping[str, Difference],
+) -> tuple[Budget, ...]:
+    """Return those of ``budgets`` that do not hold; all of them must. Scores and differences are by metric.
+
+    Args:
+        budgets: In the order written.
+        scores: Of what is judged.
+        reference: Of the reference, like ``scores``.
+        differences: ``scores`` minus ``reference``, paired.
+
+    Raises:
+        CompressError: a budget's metric was not scored, or two scores are unlike.
+    """
+    unscored = [budget.text for budget in budgets if budget.metric.name not in scores]
+    if unscored:
+        raise CompressError(f"The budget {unscored[0]!r} cannot be judged by scores of {', '.join(scores)}. Score it.")
+    names = [budget.metric.name for budget in budgets]
+    judged = zip(budgets, names, strict=True)
+    return tuple(one for one, name in judged if not one.inside(scores[name], reference[name], differences[name]))
+
+
 def _parse_term(part: str, metric: Metric, text: str) -> Term:
     match = _TERM.fullmatch(part)
     if match is None:

@@ -41,8 +41,8 @@ from compress.running import Array, count_rows
 QuantizeTarget = Literal["onnxruntime", "tensorrt"]
 
 ONNXRUNTIME_OPERATORS = (
-    "Add", "AveragePool", "Clip", "Concat", "Conv", "DepthToSpace", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul",
-    "MaxPool", "Mul", "Relu", "Reshape", "Resize", "Sigmoid", "Split", "Squeeze", "Transpose", "Unsqueeze",
+    "Add", "AveragePool", "Clip", "Concat", "Conv", "DepthToSpace", "Gather", "Gemm", "GlobalAveragePool", "LeakyRelu",
+    "MatMul", "MaxPool", "Mul", "Relu", "Reshape", "Resize", "Sigmoid", "Split", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
 """What onnxruntime's CPU kernels do in uint8. It has none for ConvTranspose, norms and tanh, so these are missing."""
 

@@ -2,21 +2,25 @@
 
 A step is kept if
 
-1. latency is better beyond its interval *and* quality stays inside the budget, judged against the reference
+1. latency is better beyond its interval *and* quality stays inside every budget, judged against the reference
    (not the previous step, so that small losses cannot add up unseen), or
-2. quality is better than before beyond its interval *and* latency is not worse beyond its interval.
+2. quality is better than before beyond its interval *and* latency is not worse beyond its interval. Quality is the
+   first budget's metric; where another budget does not hold, its metric must be better than before, too.
 
 Everything else is refused, with what was measured and, where it is known, the cause.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.records import Ratio
-from compress.quality import Budget, Difference, Score
+from compress.quality import Budget, Difference, missed_budgets
+from compress.task import Evaluation
+
+REFERENCE, BEFORE = "reference", "before"  # keys of the files that a step is compared with
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class StepResult:
         kept: Whether the generator goes on with it.
         reason: One sentence for people, beginning with "kept" or "refused".
         ratio: Latency after ÷ before, in pairs; None if it was never timed.
-        difference: Quality, this step minus the reference; None if it was never scored.
+        difference: Quality in the primary metric, this step minus the reference; None if it was never scored.
         settings: What was tried, plain JSON.
     """
 
@@ -55,11 +59,9 @@ def decide(
     name: str,
     *,
     ratio_to_previous: Ratio,
-    score: Score,
-    reference: Score,
-    difference_to_reference: Difference,
-    difference_to_previous: Difference | None,
-    budget: Budget,
+    found: Evaluation,
+    reference: Evaluation,
+    budgets: Sequence[Budget],
     cause: str = "",
     settings: Mapping[str, Any] | None = None,
 ) -> StepResult:
@@ -68,50 +70,44 @@ def decide(
     Args:
         name: The step, for the result.
         ratio_to_previous: New latency ÷ old latency, below 1 = faster.
-        score: Quality after the step.
-        reference: Quality of the reference, like ``score``.
-        difference_to_reference: ``score`` minus ``reference``, paired.
-        difference_to_previous: Quality after minus before the step, paired; None if it was not measured, and then
-            only clause 1 can keep the step.
-        budget: What may be lost against the reference.
+        found: Quality after the step, with differences to ``REFERENCE`` and, if it was measured, to ``BEFORE``; without
+            that one only clause 1 can keep the step.
+        reference: Quality of the reference, like ``found``.
+        budgets: What may be lost against the reference; all must hold. The first is of the primary metric.
         cause: Why the measurement came out so, if known, e.g. "4 ConvTranspose stay in fp32"; ends a refusal.
         settings: What was tried, for the result.
 
     Raises:
-        CompressError: ``score`` and ``reference`` are unlike, or not of the budget's metric.
+        CompressError: scores are unlike, or a budget's metric was not scored.
     """
-    inside = budget.inside(score, reference, difference_to_reference)
+    against = found.differences[REFERENCE]
+    missed = missed_budgets(budgets, found.scores, reference.scores, against)
     faster = ratio_to_previous.ci95[1] < 1
     not_slower = ratio_to_previous.ci95[0] <= 1
-    better = difference_to_previous is not None and difference_to_previous.is_better(budget.metric)
     latency = _latency_text(ratio_to_previous)
-    if faster and inside:
-        reason = f"kept: {latency}; {_quality_text(score, difference_to_reference)} is inside {budget.text}"
-    elif better and not_slower:
-        assert difference_to_previous is not None
-        reason = f"kept: {score.metric} {_signed(difference_to_previous)} against the step before, {latency}"
+    if faster and not missed:
+        inside = [f"{_quality_text(found, one)} is inside {one.text}" for one in budgets]
+        reason = "; ".join([f"kept: {latency}", *inside])
+    elif not_slower and _is_better(found, budgets, missed):
+        score = found.primary
+        reason = f"kept: {score.metric} {_signed(found.primary_difference(BEFORE))} against the step before, {latency}"
     else:
-        reason = _refusal(faster, inside, latency, score, reference, difference_to_reference, budget, cause)
+        outside = [_outside_text(found, reference, one) for one in missed]
+        reason = "refused: " + "; ".join([*([] if faster else [latency]), *outside, *([cause] if cause else [])])
     kept = reason.startswith("kept")
-    return StepResult(name, kept, reason, ratio_to_previous, difference_to_reference, dict(settings or {}))
+    return StepResult(name, kept, reason, ratio_to_previous, found.primary_difference(REFERENCE), dict(settings or {}))
 
 
-def _refusal(
-    faster: bool,
-    inside: bool,
-    latency: str,
-    score: Score,
-    reference: Score,
-    difference: Difference,
-    budget: Budget,
-    cause: str,
-) -> str:
-    """Name every condition that failed, with its measurement, then the cause."""
-    causes = [] if faster else [latency]
-    if not inside:
-        limit = budget.allowed(reference.value)
-        causes.append(f"{_quality_text(score, difference)} is outside {budget.text} (limit {limit:.4g})")
-    return "refused: " + "; ".join(causes + ([cause] if cause else []))
+def _is_better(found: Evaluation, budgets: Sequence[Budget], missed: Sequence[Budget]) -> bool:
+    """Return whether the step improved the first budget's metric, and that of every other budget that does not hold."""
+    before = found.differences.get(BEFORE)
+    needed = [budgets[0], *(one for one in missed if one is not budgets[0])]
+    return before is not None and all(before[one.metric.name].is_better(one.metric) for one in needed)
+
+
+def _outside_text(found: Evaluation, reference: Evaluation, budget: Budget) -> str:
+    limit = budget.allowed(reference.scores[budget.metric.name].value)
+    return f"{_quality_text(found, budget)} is outside {budget.text} (limit {limit:.4g})"
 
 
 def _latency_text(ratio: Ratio) -> str:
@@ -124,8 +120,10 @@ def _latency_text(ratio: Ratio) -> str:
     return f"latency not measurably different, ratio {ratio.value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _quality_text(score: Score, difference: Difference) -> str:
-    return f"{score.metric} {score.value:.4g} ({_signed(difference)} against the reference)"
+def _quality_text(found: Evaluation, budget: Budget) -> str:
+    name = budget.metric.name
+    score, difference = found.scores[name], found.differences[REFERENCE][name]
+    return f"{name} {score.value:.4g} ({_signed(difference)} against the reference)"
 
 
 def _signed(difference: Difference) -> str:

@@ -16,10 +16,24 @@ from compress.quality import Difference, Score
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The score of one file, and its paired differences (this minus the other) to the files it was taken with."""
+    """The scores of one file, and its paired differences (this minus the other) to the files it was taken with.
 
-    score: Score
-    differences: Mapping[str, Difference]
+    Args:
+        scores: By metric; the first one is the primary: what the search follows and the first budget limits.
+        differences: By the other file's key, then by metric.
+    """
+
+    scores: Mapping[str, Score]
+    differences: Mapping[str, Mapping[str, Difference]]
+
+    @property
+    def primary(self) -> Score:
+        """The score of the first metric."""
+        return next(iter(self.scores.values()))
+
+    def primary_difference(self, other: str) -> Difference:
+        """Return the difference to the file ``other`` in the first metric."""
+        return self.differences[other][self.primary.metric]
 
 
 class Task(Protocol):

@@ -10,7 +10,7 @@ from compress.generator import Generator
 from compress.measure import Timing, fastest
 from nas.context import Context
 from nas.errors import NasError
-from nas.executors import Executor, Result, result_of
+from nas.executors import Executor, Job, Result, result_of
 from nas.families.base import total_steps
 from nas.finalists import final_schedule
 from nas.folder import Record
@@ -81,6 +81,7 @@ class Baseline:
         self._folder = context.folder.path / FOLDER
         self._match: Match | None = None
         self._matched_to = ""
+        self._job: Job = {}
         self._future: Future[Result] | None = None
 
     def begin(self, shipped: Path) -> None:
@@ -90,6 +91,8 @@ class Baseline:
         schedule = final_schedule(self._context)
         origin = self._match.generator.origin
         job = train_job(self._context, self._trained, schedule, until=total_steps(schedule), origin=origin)
+        self._job = job
+        self._context.folder.log.started(job, self._context.folder.relative(self._trained))
         self._future = self._executor.submit(job)
 
     def finish(self, shipped: Path) -> Record:
@@ -122,7 +125,10 @@ class Baseline:
     def _train_to_end(self, shipped: Path) -> tuple[dict[str, Path], Timing]:
         """Return the trained files by precision, and the fastest one's timing against ``shipped``."""
         assert self._future is not None
-        error = error_of(result_of(self._future))
+        result = result_of(self._future)
+        error = error_of(result)
+        subject, outcome = self._context.folder.relative(self._trained), "failed" if error else "done"
+        self._context.folder.log.finished(self._job, subject, result, outcome, note=error)
         if error is not None:
             raise NasError(f"the baseline could not be trained: {error}")
         bench = self._context.bench

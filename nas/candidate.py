@@ -1,10 +1,15 @@
 """A candidate of the search: a genotype with its scores so far, as ``candidates/<id>/record.json`` holds it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from compress.quality import Score
-from nas.rungs import Measured, Standing
+from nas.folder import REMEDY, FolderError, Stored, check_name
+from nas.rungs import Measured, Standing, front
 
 COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE = "complete", "infeasible", "dominated", "failed", "duplicate"
 OUTCOMES = (COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE)
@@ -26,6 +31,26 @@ class Candidate:
     seconds: float = 0.0
     error: str | None = None
     dominated_by: str | None = None
+
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def read(cls, row: object, where: Path) -> "Candidate":
+        """Return the candidate in ``row``, which was read from ``where``.
+
+        Raises:
+            FolderError: it has a field that candidates have not, lacks one, or one of another type.
+        """
+        try:
+            _ADAPTER.validate_python(row)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "a candidate"
+            raise FolderError(f"{where}: {place}: {first['msg'].lower()}: {REMEDY}") from error
+        assert isinstance(row, dict)
+        candidate = cls(**Stored.of(row, where))
+        check_name(candidate.id, where)
+        return candidate
 
     def standing(self, rung: int) -> Standing | None:
         """Return where it stood at ``rung`` (an index), or ``None`` if it has not been there."""
@@ -54,6 +79,16 @@ class Candidate:
     def score(self, rung: int = -1) -> Score:
         """Return its score at ``rung``, the latest by default."""
         return Score.from_json(self.rungs[rung]["quality"])
+
+
+def front_of(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return the complete candidates that no other complete one beats in both latency and score, fastest first."""
+    complete = {one.id: one for one in candidates if one.outcome == COMPLETE}
+    standings = [standing for one in complete.values() if (standing := one.standing(-1)) is not None]
+    return [complete[standing.id] for standing in front(standings)]
+
+
+_ADAPTER = TypeAdapter(Candidate)
 
 
 def describe(candidate: Candidate) -> str:

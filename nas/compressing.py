@@ -46,7 +46,11 @@ class RunTask:
         if not schedule:
             return generator
         job = train_job(self.context, folder, schedule, until=total_steps(schedule), start=folder)
-        error = error_of(result_of(self.executor.submit(job)))
+        log, subject = self.context.folder.log, self.context.folder.relative(folder)
+        log.started(job, subject)
+        result = result_of(self.executor.submit(job))
+        error = error_of(result)
+        log.finished(job, subject, result, "failed" if error else "done", note=error)
         if error is not None:
             raise NasError(f"recovery after pruning failed: {error}")
         return Generator.load(folder)
@@ -81,7 +85,7 @@ def compress_winner(context: Context, winner: Path, reference: Path, executor: E
     planner = Planner(
         RunTask(context, executor),
         context.bench,
-        context.experiment.quality.budgets[0],
+        context.experiment.quality.budgets,
         reference=reference,
         folder=folder,
         on_step=on_step,

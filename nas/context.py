@@ -14,14 +14,17 @@ from benchmarks.records import BackendMissing, Target
 from benchmarks.runtimes.onnx import check_device
 from compress.measure import FP32, PRECISIONS, Bench
 from nas.bank import BANK_FILE, read_bank
-from nas.data import Splits, cache_folder, load_images, split, to_float
+from nas.data import DataError, Splits, cache_folder, load_images, split, to_float
+from nas.data_sources import Survey, survey
+from nas.errors import NasError
 from nas.experiment import Experiment
 from nas.families import get_family
 from nas.families.base import DataShape, Family, Pictures, Teacher
-from nas.folder import RunFolder
+from nas.folder import FolderError, RunFolder
 from nas.progress import Progress
-from nas.quality.extractors import EXTRACTORS, Extractor, get_extractor
-from nas.quality.judge import METRIC, Judge
+from nas.quality.classifier import Labeller, get_labeller
+from nas.quality.extractors import CLASSIFIER, Extractor, check_extractor, get_extractor
+from nas.quality.judge import ACCURACY, FID, METRICS, SEARCHED, Judge, enough_for_fid
 from nas.seeds import Stream
 from search_spaces import get_space
 from search_spaces.space import ImageShape, SearchSpace, SearchSpaceError
@@ -66,7 +69,34 @@ class Context:
         family = get_family(experiment, DataShape(image, splits.seen.counts))
         space = _get_space(experiment)
         extractor = get_extractor(experiment.quality.extractor, splits.seen, cache_folder(), progress)
-        return cls(experiment, folder, splits, image, family, space, extractor, trust_code)
+        context = cls(experiment, folder, splits, image, family, space, extractor, trust_code)
+        context._check_enough()
+        return context
+
+    def _check_enough(self) -> None:
+        """Raise ExperimentError if a budget limits a FID that has more features than there are pictures."""
+        if FID in self.metrics and FID not in self.final_metrics(self.extractor):
+            raise self.experiment.problem(
+                ("quality", "extractor"),
+                f"a FID needs more pictures on both sides than there are features ({self._width(self.extractor):,} of "
+                f"{self.extractor.name}); held out are {len(self.splits.held_out):,}, and quality.samples is "
+                f"{self.experiment.quality.samples:,}: write the budget for kid, which needs fewer, e.g. kid<=+10%, "
+                "or take the extractor classifier",
+            )
+
+    def check_scored_alike(self) -> None:
+        """Raise FolderError if the reference was scored by another metric or extractor than would be used now."""
+        record = self.folder.record("reference")
+        if record is None:
+            return
+        found = (record["quality_seen"]["metric"], record["quality_seen"]["extractor"])
+        now = (self.metrics[0], self.extractor.label)
+        if found != now:
+            raise FolderError(
+                f"the reference in {self.folder.path} was scored by {found[0]} ({found[1]}), and now it would be "
+                f"{now[0]} ({now[1]}); unlike scores are never compared: put back the extractor's file or the first "
+                "budget's metric, or write to another folder with --out"
+            )
 
     @classmethod
     @functools.lru_cache(maxsize=2)
@@ -104,16 +134,72 @@ class Context:
             precisions=PRECISIONS if self.experiment.compress.quantize else (FP32,),
         )
 
-    def judge(self, stream: Stream, *, held_out: bool = False, threads: int = 1) -> Judge:
-        """Return a judge on ``seen`` pictures (or ``held_out``, for the final table only) and the stream's latents."""
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What decisions need: the metrics of the budgets, that of the search first."""
+        return tuple(budget.metric.name for budget in self.experiment.quality.budgets)
+
+    def final_metrics(self, extractor: Extractor) -> tuple[str, ...]:
+        """Return all metrics of the final table, the search's first; no FID where there are too few pictures for it."""
+        chosen = dict.fromkeys((*self.metrics, *METRICS, ACCURACY))
+        left_out = {ACCURACY} if self.family.label is None or extractor is not self.extractor else set[str]()
+        if not enough_for_fid(self._width(extractor), len(self.splits.held_out), self.experiment.quality.samples):
+            left_out.add(FID)
+        return tuple(metric for metric in chosen if metric not in left_out)
+
+    def _width(self, extractor: Extractor) -> int:
+        """Return how many features ``extractor`` gives a picture."""
+        features = extractor.features(to_float(self.splits.held_out.images[:1]))
+        return len(features[0])
+
+    @functools.cached_property
+    def labeller(self) -> Labeller:
+        """Who judges which class a generated picture shows; trained once per data set."""
+        return get_labeller(self.splits.seen, cache_folder() / "extractors")
+
+    @functools.cached_property
+    def also(self) -> tuple[Extractor, ...]:
+        """The extractors of ``quality.also``."""
+        names = self.experiment.quality.also
+        return tuple(get_extractor(name, self.splits.seen, cache_folder()) for name in names)
+
+    def judge(
+        self,
+        stream: Stream,
+        *,
+        held_out: bool = False,
+        threads: int = 1,
+        metrics: tuple[str, ...] | None = None,
+        extractor: Extractor | None = None,
+        seed: int | None = None,
+        progress: Progress | None = None,
+    ) -> Judge:
+        """Return a judge on ``seen`` pictures (or ``held_out``, for the final table only) and the stream's latents.
+
+        Args:
+            stream: Which latents.
+            held_out: Judge by these pictures.
+            threads: For drawing and for the extractor.
+            metrics: What is scored; by default what decisions need.
+            extractor: The run's own by default.
+            seed: The experiment's by default.
+            progress: Hears of slow extractors.
+        """
+        real = self.splits.held_out if held_out else self.splits.seen
+        metrics = metrics or self.metrics
         return Judge(
-            extractor=self.extractor,
-            real=to_float(self.splits.held_out.images) if held_out else self._seen,
+            extractor=extractor or self.extractor,
+            real=to_float(real.images) if held_out else self._seen,
             inputs=self.family.inputs,
             samples=self.experiment.quality.samples,
-            seed=self.experiment.seed,
+            seed=self.experiment.seed if seed is None else seed,
             stream=stream,
             threads=threads,
+            metrics=metrics,
+            labels=real.labels,
+            label_input=self.family.label,
+            labeller=self.labeller if ACCURACY in metrics else None,
+            progress=progress,
         )
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 - contexts live as long as their process
@@ -150,26 +236,41 @@ def check(experiment: Experiment) -> None:
     """Raise what is wrong with ``experiment``, with its line, before any picture is read and anything is trained.
 
     Raises:
-        NasError: metric, pictures' folder, device, family, space or extractor cannot be used.
+        NasError: metric, pictures' folder or file, device, family, space or extractor cannot be used.
     """
-    _check_metrics(experiment)
     data, device = experiment.data, experiment.target.device
-    if data.folder is not None and not data.folder.is_dir():
-        found = "a file" if data.folder.exists() else "nothing"
-        raise experiment.problem(
-            ("data", "folder"),
-            f"data.folder must be a folder; found {found} at {data.folder}. It is relative to the experiment file",
-        )
+    pictures = _check_pictures(experiment)
     try:
         check_device(device)
     except BackendMissing as error:
         raise experiment.problem(("target", "device"), str(error)) from error
-    # How many classes there are is known once the pictures are read; ``build`` asks the family again.
-    get_family(experiment, DataShape(ImageShape(data.channels, data.size, data.size), (1, 1)))
+    image = ImageShape(data.channels, data.size, data.size)
+    family = get_family(experiment, DataShape(image, pictures.counts))
     _get_space(experiment)
-    if experiment.quality.extractor not in EXTRACTORS:
-        message = f"quality.extractor must be one of {', '.join(EXTRACTORS)}, found {experiment.quality.extractor!r}"
-        raise experiment.problem(("quality", "extractor"), message)
+    _check_metrics(experiment, family)
+    for key, names in (("extractor", (experiment.quality.extractor,)), ("also", experiment.quality.also)):
+        for name in names:
+            try:
+                check_extractor(name, image, cache_folder())
+            except NasError as error:
+                raise experiment.problem(("quality", key), f"quality.{key}: {error}") from error
+
+
+def _check_pictures(experiment: Experiment) -> Survey:
+    """Return how many pictures of which classes there are. Raises ExperimentError if they cannot be used."""
+    data, quality = experiment.data, experiment.quality
+    try:
+        found = survey(data)
+    except DataError as error:
+        raise experiment.problem(("data", data.source), str(error)) from error
+    if CLASSIFIER in (quality.extractor, *quality.also) and len(found.classes) < 2:
+        raise experiment.problem(
+            ("quality", "extractor" if quality.extractor == CLASSIFIER else "also"),
+            "the extractor 'classifier' learns to tell classes apart, and needs at least two; found only "
+            f"{found.classes[0]!r} in {data.folder or data.npz or data.idx}. Set quality.extractor: "
+            "efficientnet-lite0, which needs none, or give classes: a sub-folder each, or an array or file of labels",
+        )
+    return found
 
 
 def check_trust(experiment: Experiment, *, trust_code: bool) -> None:
@@ -199,12 +300,20 @@ def _get_space(experiment: Experiment) -> SearchSpace:
     return space
 
 
-def _check_metrics(experiment: Experiment) -> None:
-    """Raise ExperimentError for a budget that nobody could judge, before anything is trained for it."""
-    for budget in experiment.quality.budgets:
-        if budget.metric.name != METRIC:
-            raise experiment.problem(
-                ("quality", "budget"),
-                f"family {experiment.family.name} is scored by {METRIC}, found a budget of {budget.metric.name}: "
-                f"write {METRIC}<=+10%|+2",
-            )
+def _check_metrics(experiment: Experiment, family: Family) -> None:
+    """Raise ExperimentError for budgets that nobody could search by or judge, before anything is trained for them."""
+    budgets = experiment.quality.budgets
+    first = budgets[0].metric.name
+    if first not in SEARCHED:
+        raise experiment.problem(
+            ("quality", "budget"),
+            f"the first budget is what the search goes by, and must be one of {' or '.join(SEARCHED)}; found {first}: "
+            f"write [fid<=+10%|+2, {budgets[0].text}]",
+        )
+    accuracy = [budget for budget in budgets if budget.metric.name == ACCURACY]
+    if accuracy and family.label is None:
+        raise experiment.problem(
+            ("quality", "budget"),
+            f"accuracy is whether a generator draws the class that it is asked for, and those of family {family.name} "
+            f"are asked for none: leave out {accuracy[0].text}, or take family: cgan",
+        )

@@ -82,7 +82,7 @@ class LocalExecutor:
             processes = list((getattr(pool, "_processes", None) or {}).values())
             if kind is not None:
                 for process in processes:
-                    process.terminate()
+                    process.kill()
         for pool in self._pools:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -104,8 +104,10 @@ def _evaluate(job: Job) -> Result:
 def _begin_worker(parent: int, threads: int) -> None:
     import torch
 
-    # Ctrl-C reaches every process of a terminal: the driver ends its workers, each at its last checkpoint.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches every process of a terminal, a scheduler's SIGTERM every process of its job: the driver ends its
+    # workers, each at its last checkpoint.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 

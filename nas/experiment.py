@@ -6,6 +6,7 @@
 import hashlib
 import itertools
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,8 +82,29 @@ class Named(Section):
         return {"name": self.name, **self.options}
 
 
+class ArrayKeys(Section):
+    """What the arrays of an npz file are called."""
+
+    images: str = Field("images", min_length=1, max_length=200, description="The array of pictures, uint8")
+    labels: str | None = Field(
+        None, min_length=1, max_length=200, description="The array of labels; null = 'labels' if there is one"
+    )
+    classes: str | None = Field(
+        None, min_length=1, max_length=200, description="The array of class names; null = 'classes' if there is one"
+    )
+
+
+def _as_the_pictures_are() -> Any:
+    """Stand for a size or number of channels that a validator below takes from the pictures themselves."""
+    return None
+
+
 class DataConfig(Section):
-    """The images to learn: an embedded set by name, or a folder whose sub-folders are classes."""
+    """The images to learn: an embedded set by name, a folder whose sub-folders are classes, or an array in a file.
+
+    ``size`` and ``channels`` that are left out become the pictures' own where they lie in an array (28 pixels become
+    32, see ``nas.data_folder.fit``), else 32 and 3 (mnist-5k has 1).
+    """
 
     name: Literal["mnist-5k"] | None = Field(
         None, description="An embedded data set; your own pictures are written {folder: pictures/}"
@@ -90,10 +112,24 @@ class DataConfig(Section):
     folder: Path | None = Field(
         None, strict=False, description="A folder of pictures, sub-folders are classes; relative to the YAML file"
     )
-    size: int = Field(32, ge=8, le=1024, description="Height and width of the images, in pixels")
+    keys: ArrayKeys | None = Field(
+        None, description="What the arrays in npz are called, e.g. {images: x_train, labels: y_train}"
+    )
+    npz: Path | None = Field(
+        None, strict=False, description="A numpy file with arrays 'images' and 'labels'; relative to the YAML file"
+    )
+    labels: Path | None = Field(
+        None, strict=False, description="The labels of idx; null = the file beside it that MNIST's naming gives"
+    )
+    idx: Path | None = Field(
+        None, strict=False, description="A file of pictures in MNIST's format, .gz too; relative to the YAML file"
+    )
+    size: int = Field(
+        default_factory=_as_the_pictures_are, ge=8, le=1024, description="Height and width of the images, in pixels"
+    )
     channels: Literal[1, 3] = Field(
-        default_factory=lambda data: 1 if data.get("folder") is None else 3,
-        description="1 = grey, 3 = RGB; 1 for mnist-5k, otherwise 3 unless given",
+        default_factory=_as_the_pictures_are,
+        description="1 = grey, 3 = RGB; left out: 1 for mnist-5k, 3 for a folder, an array's own",
     )
     limit: int | None = Field(None, ge=200, description="Use only that many images, for a quick try; null = all")
 
@@ -102,18 +138,48 @@ class DataConfig(Section):
     def _from_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
-    @field_validator("folder")
+    @field_validator("folder", "npz", "labels", "idx")
     @classmethod
-    def _beside_the_file(cls, folder: Path | None, info: ValidationInfo) -> Path | None:
-        if folder is None:
+    def _beside_the_file(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is None:
             return None
         base = (info.context or {}).get("folder", Path())
-        return Path(base, folder.expanduser()).resolve()
+        return Path(base, os.path.expanduser(path)).resolve()  # unlike Path's own, keeps a name like ~draft
+
+    @field_validator("size", "channels", mode="before")
+    @classmethod
+    def _own(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None:
+            return value
+        is_size = info.field_name == "size"
+        default = 32 if is_size else 1 if info.data.get("folder") is None else 3
+        if info.data.get("npz") is None and info.data.get("idx") is None:
+            return default
+        from nas.data_sources import default_size, own_layout
+
+        layout = own_layout(info.data)
+        if layout is None:  # `nas.context.check` says why, with the line of the file
+            return default
+        return default_size(layout) if is_size else layout.channels
+
+    @property
+    def source(self) -> Literal["name", "folder", "npz", "idx"]:
+        """The key that says where the pictures come from."""
+        given = {"folder": self.folder, "npz": self.npz, "idx": self.idx}
+        for key in ("folder", "npz", "idx"):
+            if given[key] is not None:
+                return key
+        return "name"
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.name is None) == (self.folder is None):
-            raise ValueError("needs either 'name' (mnist-5k) or 'folder' (a folder of pictures), and not both")
+        if sum(given is not None for given in (self.name, self.folder, self.npz, self.idx)) != 1:
+            raise ValueError(
+                "needs either 'name' (mnist-5k) or 'folder', 'npz' or 'idx' (your own pictures), and not both"
+            )
+        if (self.keys and not self.npz) or (self.labels and not self.idx):
+            key, home = ("keys", "npz") if self.keys and not self.npz else ("labels", "idx")
+            raise ValueError(f"has no use for '{key}' without '{home}': leave it out")
         if self.name == "mnist-5k" and (self.size, self.channels) != (32, 1):
             raise ValueError("is 32 pixels wide with 1 channel if it is mnist-5k: leave out 'size' and 'channels'")
         return self
@@ -181,7 +247,7 @@ class ReferenceConfig(Section):
 
     @model_validator(mode="after")
     def _enough_steps(self) -> Self:
-        if self.evaluations > self.steps:
+        if self.module is None and self.evaluations > self.steps:
             raise ValueError(f"needs at least one step a point: 'evaluations' must be at most 'steps' ({self.steps})")
         return self
 
@@ -196,9 +262,35 @@ class QualityConfig(Section):
         description="Allowed differences to the reference, e.g. fid<=+10%|+2: the loosest of those joined by | counts",
     )
     extractor: str = Field(
-        "classifier", pattern=_SAFE_NAME, max_length=64, description="Whose features measure quality"
+        "classifier",
+        min_length=1,
+        max_length=1000,
+        description="Whose features measure quality: classifier, efficientnet-lite0, or your own file.onnx",
+    )
+    also: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        max_length=4,
+        description="More extractors, for the final table only: nothing is decided by them",
     )
     samples: int = Field(5000, ge=50, le=1_000_000, description="Generated images per score")
+
+    @field_validator("extractor")
+    @classmethod
+    def _named_or_beside_the_file(cls, value: str, info: ValidationInfo) -> str:
+        if not value.lower().endswith(".onnx"):
+            return value
+        return str(Path((info.context or {}).get("folder", Path()), os.path.expanduser(value)).resolve())
+
+    @field_validator("also")
+    @classmethod
+    def _others(cls, values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        found = tuple(cls._named_or_beside_the_file(value, info) for value in values)
+        if len({*found, info.data.get("extractor")}) <= len(found):
+            raise ValueError(
+                "names each extractor once, and not that of quality.extractor, which is in the table anyway"
+            )
+        return found
 
     @field_validator("budget", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""The final measurement: reference, baseline and result in turns, workers at rest, on what nothing has seen."""
+"""The final measurement: reference, baseline and result in turns, workers at rest; and their pictures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from compress.generator import Generator
 from nas.context import Context
 from nas.folder import Record
 from nas.pictures import grid_png
-from nas.seeds import Stream
 
 BATCHES = (1, 32)
 MEASURE_S = 8.0  # a batch
@@ -116,21 +115,6 @@ def _row(context: Context, one: Contestant, batch: int, sample: Sample, before: 
         "quantiles_ms": {str(percent): 1e3 * value for percent, value in quantiles(sample, PERCENT).items()},
         "peak_mib": peak_mib(one.path, batch, threads) if one.path else None,
         "ratio": {"value": compared.value, "ci95": list(compared.ci95)},
-    }
-
-
-def judge_held_out(context: Context, files: Mapping[str, Path]) -> Record:
-    """Score ``files`` (reference, baseline, final) once on pictures and latents that nothing used before."""
-    judge = context.judge(Stream.HELD_OUT, held_out=True)
-    found = judge.evaluate(files)
-    return {
-        "scores": {name: one.score.to_json() for name, one in found.items()},
-        "differences": {
-            name: {other: difference.to_json() for other, difference in one.differences.items()}
-            for name, one in found.items()
-        },
-        "floor": judge.floor(context.data.images.cpu().numpy()).to_json(),
-        "blank": judge.blank().to_json(),
     }
 
 

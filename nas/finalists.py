@@ -8,14 +8,14 @@ from typing import Any
 
 from compress.export import export_onnx
 from compress.generator import Generator
-from compress.quality import Budget, Difference, Score
-from nas.candidate import COMPLETE, Candidate
+from compress.quality import Budget, Difference, Score, missed_budgets
+from nas.candidate import Candidate, front_of
 from nas.context import Context
-from nas.executors import Executor, Result, result_of
+from nas.executors import Executor, Job, Result, result_of
 from nas.families.base import Phase, Schedule, total_steps
 from nas.folder import Record
 from nas.progress import Progress
-from nas.rungs import front, predict
+from nas.rungs import predict
 from nas.seeds import Stream
 from nas.worker import error_of, read_progress, train_job
 
@@ -57,9 +57,7 @@ def choose(
         count: How many.
         finetuned: Adversarial fine-tuning follows the distillation.
     """
-    complete = {one.id: one for one in candidates if one.outcome == COMPLETE}
-    standings = [standing for one in complete.values() if (standing := one.standing(-1)) is not None]
-    found = [_assess(complete[standing.id], teacher, budget, steps, finetuned) for standing in front(standings)]
+    found = [_assess(one, teacher, budget, steps, finetuned) for one in front_of(candidates)]
     promising = sorted((one for one in found if one.promising), key=lambda one: _ratio(one.candidate))
     others = sorted((one for one in found if not one.promising), key=lambda one: one.predicted)
     return sorted((promising + others)[:count], key=lambda one: _ratio(one.candidate))
@@ -87,8 +85,10 @@ def train_finalists(
     if record is not None:
         return record
     schedule = final_schedule(context)
-    waiting, results = list(finalists), list[Record]()
-    running: dict[Future[Result], Finalist] = {}
+    results = [row for one in finalists if (row := context.folder.record(f"{FOLDER}/{one.candidate.id}")) is not None]
+    finished = {row["id"] for row in results}
+    waiting = [one for one in finalists if one.candidate.id not in finished]
+    running: dict[Future[Result], tuple[Finalist, Job]] = {}
     progress.start("finalists", len(finalists) * total_steps(schedule), "steps")
     while waiting or running:
         if any(row["inside"] for row in results):
@@ -102,10 +102,14 @@ def train_finalists(
             job = train_job(
                 context, _path(context, one), schedule, until=total_steps(schedule), origin=origin, stream=Stream.CHOICE
             )
-            running[executor.submit(job)] = one
+            context.folder.log.started(job, _subject(one))
+            running[executor.submit(job)] = one, job
         done, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-        results += [_finish(context, running.pop(future), future, reference) for future in done]
-        steps = sum(read_progress(_path(context, one)) for one in running.values())
+        for future in done:
+            one, job = running.pop(future)
+            results.append(_finish(context, one, future, reference))
+            _keep(context, one, job, result_of(future), results[-1])
+        steps = sum(read_progress(_path(context, one)) for one, _ in running.values())
         progress.update("finalists", steps + len(results) * total_steps(schedule))
     winner = pick(results)
     progress.finish("finalists", f"winner {winner['id'][:6]}" if winner else "none could be trained")
@@ -122,7 +126,19 @@ def pick(rows: Sequence[Record]) -> Record | None:
 
 
 def _path(context: Context, finalist: Finalist) -> Path:
-    return context.folder.path / FOLDER / finalist.candidate.id
+    return context.folder.path / _subject(finalist)
+
+
+def _subject(finalist: Finalist) -> str:
+    return f"{FOLDER}/{finalist.candidate.id}"
+
+
+def _keep(context: Context, finalist: Finalist, job: Job, result: Result, row: Record) -> None:
+    """Keep the row of a finalist that was scored, so that a stage that was cut does not do it again."""
+    if row["quality"] is not None:
+        context.folder.finish(_subject(finalist), row)
+    outcome = "failed" if row["quality"] is None else "inside" if row["inside"] else "outside"
+    context.folder.log.finished(job, _subject(finalist), result, outcome, note=row["note"] or None)
 
 
 def _finish(context: Context, finalist: Finalist, future: Future[Result], reference: Path) -> Record:
@@ -134,10 +150,16 @@ def _finish(context: Context, finalist: Finalist, future: Future[Result], refere
     export_onnx(Generator.load(path), path / "model.onnx", opset=context.experiment.export.opset)
     files = {"reference": reference, "finalist": path / "model.onnx"}
     evaluations = context.judge_of(Stream.CHOICE).evaluate(files)
-    found, before = evaluations["finalist"], evaluations["reference"].score
-    difference = found.differences["reference"]
-    inside = context.experiment.quality.budgets[0].inside(found.score, before, difference)
-    return _row(finalist, inside=inside, score=found.score, difference=difference, seconds=result["seconds"])
+    found, budgets = evaluations["finalist"], context.experiment.quality.budgets
+    missed = missed_budgets(budgets, found.scores, evaluations["reference"].scores, found.differences["reference"])
+    return _row(
+        finalist,
+        inside=not missed,
+        score=found.primary,
+        difference=found.primary_difference("reference"),
+        seconds=result["seconds"],
+        note=f"outside {', '.join(budget.text for budget in missed)}" if missed and len(budgets) > 1 else "",
+    )
 
 
 def _row(

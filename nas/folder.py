@@ -1,7 +1,11 @@
 """The run folder: everything an experiment wrote, enough to resume it, redo it, or report on it."""
 
 import contextlib
+import functools
 import json
+import os
+import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,20 +13,63 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import read_json, write_json, write_text
+from benchmarks.files import FileError, read_json, replacing, resolve_inside, write_json, write_text
 from benchmarks.records import fingerprint
 from nas.errors import NasError
 from nas.experiment import Experiment
+from nas.locks import Busy, hold
+from nas.log import LOG_FILE, Log
 
 Record = dict[str, Any]
 
 _FLUSH_S = 2.0
 _LOCK = ".lock"
-_DATA = "data.json"
+DATA_FILE = "data.json"
+# Keys of an experiment that nothing in reference/ depends on.
+_FREE = (
+    "search",
+    "space",
+    "compress",
+    "quality.budget",
+    "target.min_speedup",
+    "target.max_latency_ms",
+    "export.tensorrt",
+)
+# What is written into by one process at a time: the one that holds the folder, and its workers.
+_PARTS = ("reference", "candidates", "finalists", "baseline", "compressed", "export", "report")
+_UNFINISHED = re.compile(r"\..+\.\d+-[0-9a-f]{8}(\.[^.]+)?")  # as ``benchmarks.files.replacing`` names them
+REMEDY = "it was changed, or another version wrote it; restore it, or delete it to have its stage done again"
 
 
 class FolderError(NasError):
     """The run folder belongs to something else, or another process is using it."""
+
+
+class Stored(dict[str, Any]):
+    """A record as read: a key that it lacks is the file's fault, and the message says which file's."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, value: Any, path: Path) -> Any:
+        """Return ``value``, which was read from ``path``, with every object in it of this class."""
+        if isinstance(value, list):
+            return [cls.of(item, path) for item in value]
+        if not isinstance(value, dict):
+            return value
+        stored = cls((key, cls.of(item, path)) for key, item in value.items())
+        stored.path = path
+        return stored
+
+    def __missing__(self, key: str) -> Any:
+        raise FolderError(f"{self.path} lacks {key!r}: {REMEDY}")
+
+
+def check_name(name: object, where: Path) -> str:
+    """Return ``name``, read from ``where``, if it can only be one plain folder's. Raises FolderError if not."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise FolderError(f"{where}: an id is letters and digits, found {str(name)[:80]!r}: {REMEDY}")
+    return name
 
 
 class RunFolder:
@@ -72,10 +119,12 @@ class RunFolder:
         if earlier.digest() == experiment.digest():
             return True
         if any(path.is_dir() for path in self.path.iterdir()):
-            changed = _differences(earlier.decisive(), experiment.decisive())
+            changed = differences(earlier.decisive(), experiment.decisive())
+            kept = self.record("reference") is not None and not any(map(decides_reference, changed))
             raise FolderError(
                 f"{self.path} holds an earlier run of another experiment (changed: {', '.join(changed)}): "
                 "write to another folder with --out, or rename the old one out of the way with --fresh"
+                + (f". Its reference would be the same: --out NEW --reference-from {self.shown} keeps it" * kept)
             )
         return False
 
@@ -86,7 +135,7 @@ class RunFolder:
             FolderError: a process is at work in it.
         """
         with self.locked():
-            (self.path / _DATA).unlink(missing_ok=True)
+            (self.path / DATA_FILE).unlink(missing_ok=True)
             write_text(self.experiment_file, experiment.to_yaml())
 
     def check_data(self, digests: dict[str, str]) -> None:
@@ -95,7 +144,7 @@ class RunFolder:
         Raises:
             FolderError: the pictures are others now: some of ``held_out`` may have been trained on, or the other way.
         """
-        path = self.path / _DATA
+        path = self.path / DATA_FILE
         if not path.is_file():
             write_json(path, digests)
         elif read_json(path) != digests:
@@ -107,10 +156,22 @@ class RunFolder:
     def record(self, stage: str) -> Record | None:
         """Return what ``stage`` (a folder's name) left when it finished, or ``None`` if it did not."""
         path = self.path / stage / "record.json"
-        if not path.is_file():
-            return None
-        record: Record = read_json(path)
-        return record
+        return self._checked(path, read_json(path)) if path.is_file() else None
+
+    def _checked(self, path: Path, record: object) -> Record:
+        """Return ``record`` if it is an object whose files lie in this folder and whose winner is a plain name."""
+        if not isinstance(record, dict):
+            raise FolderError(f"{path} must hold an object, found {type(record).__name__}: {REMEDY}")
+        files = record.get("files", {})
+        named = [record[key] for key in ("file", "folder", "shipped") if key in record]
+        for name in [*named, *(files.values() if isinstance(files, dict) else [files])]:
+            try:
+                resolve_inside(self.path, str(name))
+            except FileError as error:
+                raise FolderError(f"{path}: {error} Or {REMEDY}") from error
+        check_name(record.get("winner") or "none", path)
+        checked: Record = Stored.of(record, path)
+        return checked
 
     def need(self, stage: str, command: str) -> Record:
         """Return the record of ``stage``; without one, say which command makes it."""
@@ -124,6 +185,31 @@ class RunFolder:
         (self.path / stage).mkdir(parents=True, exist_ok=True)
         write_json(self.path / stage / "record.json", record)
         return record
+
+    @functools.cached_property
+    def log(self) -> Log:
+        """What began and ended in this folder; only the process that holds the folder writes it."""
+        return Log(self.path / LOG_FILE)
+
+    def sweep(self) -> None:
+        """Remove the unfinished files that a killed process left beside those it was writing."""
+        for part in (self.path, *(self.path / name for name in _PARTS)):
+            for path in part.glob(".*") if part == self.path else part.rglob(".*"):
+                if _UNFINISHED.fullmatch(path.name) and path.is_file():
+                    path.unlink(missing_ok=True)
+
+    def link(self, source: "RunFolder", part: str) -> None:
+        """Take over the folder ``part`` of another run, its ``record.json`` last: hard links, or else copies.
+
+        Nobody writes into a file here, but beside it and then over its name: a link never changes the other run.
+        """
+        files = [path for path in (source.path / part).rglob("*") if path.is_file() and not path.is_symlink()]
+        for path in sorted(files, key=lambda path: path.name == "record.json"):
+            with replacing(self.path / path.relative_to(source.path)) as beside:
+                try:
+                    os.link(path, beside)
+                except OSError:  # another disk, or one without links
+                    shutil.copyfile(path, beside)
 
     @property
     def shown(self) -> Path:
@@ -152,7 +238,8 @@ class RunFolder:
 
         def keep_flushing() -> None:
             while not ended.wait(_FLUSH_S):
-                flush()
+                with contextlib.suppress(OSError):  # a full disk is told of by what the stage itself writes
+                    flush()
 
         thread = threading.Thread(target=keep_flushing, daemon=True)
         thread.start()
@@ -166,31 +253,14 @@ class RunFolder:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; a second one is told who has it."""
-        import os
-
-        path = self.path / _LOCK
-        with path.open("a+") as file:
+        with contextlib.ExitStack() as stack:
             try:
-                _lock_file(file.fileno())
-            except OSError:
-                file.seek(0)
+                stack.enter_context(hold(self.path / _LOCK))
+            except Busy as holder:
                 raise FolderError(
-                    f"{self.path} is in use by process {file.read().strip() or '?'}: wait for it, end it, or name "
-                    "another folder with --out"
+                    f"{self.path} is in use by process {holder}: wait for it, end it, or name another folder with --out"
                 ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
             yield
-
-
-def _lock_file(descriptor: int) -> None:
-    """Take the lock that the system itself drops when the process ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs in one folder are not told apart there
-        return
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _free_name(path: Path) -> Path:
@@ -202,8 +272,14 @@ def _free_name(path: Path) -> Path:
     raise FolderError(f"no free name beside {path} to move it to: rename it yourself")
 
 
-def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+def decides_reference(key: str) -> bool:
+    """Return whether the reference, its files or its score could be others if ``key`` of the experiment were."""
+    return not any(key == free or key.startswith(f"{free}.") for free in _FREE)
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Return the dotted keys in which two experiments, as ``Experiment.decisive`` has them, differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(set(old) | set(new))
-        return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{prefix}{key}.")]
+        return [d for key in keys for d in differences(old.get(key), new.get(key), f"{prefix}{key}.")]
     return [] if json.dumps(old) == json.dumps(new) else [prefix.rstrip(".")]

@@ -1,4 +1,4 @@
-"""Ctrl-C between steps: a training that is told to stop finishes its step, saves, and only then ends."""
+"""Ctrl-C and SIGTERM: a training that is told to stop finishes its step, saves, and only then ends."""
 
 import contextlib
 import signal
@@ -31,3 +31,28 @@ def at_a_safe_moment() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
     if came.is_set():
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def terminated_like_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Treat SIGTERM (a scheduler's or ``kill``'s) as Ctrl-C inside the block; yield a function that tells if it came.
+
+    Outside the main thread signals cannot be taken, and nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    came = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.set()
+        held = signal.getsignal(signal.SIGINT)
+        if not callable(held):  # ignored, as it is for what a script puts in the background
+            raise KeyboardInterrupt
+        held(number, frame)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)

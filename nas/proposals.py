@@ -1,16 +1,20 @@
 """Who proposes genotypes: Optuna's storage and samplers, made for a search that may be killed and resumed."""
 
+import contextlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+import sqlalchemy.exc
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.artifacts import attach
+from nas.errors import NasError
 from nas.seeds import Stream
 from search_spaces.space import SearchSpace
 
@@ -20,6 +24,11 @@ STARTUP = 80  # proposals drawn uniformly first: few meet the latency limit, and
 # Of Optuna's 24, TPE takes the most promising: in a space of choices always the same few. Of 40 proposals after a
 # first phase of the demo 38 were duplicates with 24 candidates, 13 with 4, and 8 with 2.
 EI_CANDIDATES = 2
+
+
+class StudyError(NasError):
+    """Optuna's storage cannot be read or written."""
+
 
 Suggest = Callable[[str, tuple[Any, ...]], Any]
 
@@ -44,8 +53,9 @@ class Proposals:
     """
 
     def __init__(self, path: Path, space: SearchSpace, sampler: str, seed: int) -> None:
-        self._space, self._sampler, self._seed = space, sampler, seed
-        self.study = open_study(path)
+        self._space, self._sampler, self._seed, self._path = space, sampler, seed, path
+        with _readable_errors(path):
+            self.study = open_study(path)
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -53,7 +63,8 @@ class Proposals:
     @property
     def trials(self) -> list[FrozenTrial]:
         """Every proposal so far, in order; not to be changed."""
-        return self.study.get_trials(deepcopy=False)
+        with _readable_errors(self._path):
+            return self.study.get_trials(deepcopy=False)
 
     @property
     def first(self) -> int:
@@ -67,14 +78,25 @@ class Proposals:
     def ask(self, *, uniform: bool = False) -> Proposal:
         """Return a new proposal; its trial runs until it is told. ``uniform`` draws it whatever the sampler thinks."""
         number = len(self)
+        given = None
         if uniform or number < self.first or self._sampler == "random":
-            self.study.enqueue_trial(self._space.sample(np.random.default_rng((self._seed, Stream.PROPOSAL, number))))
+            given = self._space.sample(np.random.default_rng((self._seed, Stream.PROPOSAL, number)))
         self.study.sampler = make_sampler(self._sampler, self._seed, number)
-        trial = self.study.ask()
-        genotype = dict(self._space.canonical(suggest_genotype(self._space.knobs, trial.suggest_categorical)))
-        name = self._space.id(genotype)
-        trial.set_user_attr("genotype", genotype)
-        trial.set_user_attr("candidate", name)
+        return self._ask(given)
+
+    def repeat(self, genotype: Mapping[str, Any]) -> Proposal:
+        """Return a proposal of ``genotype``, which an earlier study proposed."""
+        return self._ask(genotype)
+
+    def _ask(self, given: Mapping[str, Any] | None) -> Proposal:
+        with _readable_errors(self._path):
+            if given is not None:
+                self.study.enqueue_trial(dict(given))
+            trial = self.study.ask()
+            genotype = dict(self._space.canonical(suggest_genotype(self._space.knobs, trial.suggest_categorical)))
+            name = self._space.id(genotype)
+            trial.set_user_attr("genotype", genotype)
+            trial.set_user_attr("candidate", name)
         return Proposal(trial.number, name, genotype)
 
     def tell(
@@ -95,16 +117,44 @@ class Proposals:
                 learns nothing from it.
             violations: By constraint, above 0 where the constraint is violated.
         """
-        trial = optuna.Trial(self.study, self.study.trials[number]._trial_id)
-        trial.set_user_attr("outcome", outcome)
-        if note:
-            trial.set_user_attr("note", note)
-        if values is None:
-            self.study.tell(trial, state=TrialState.FAIL)
-            return
-        for key, violation in (violations or {}).items():
-            trial.set_constraint(key, violation)
-        self.study.tell(trial, list(values))
+        with _readable_errors(self._path):
+            trial = optuna.Trial(self.study, self.trials[number]._trial_id)
+            trial.set_user_attr("outcome", outcome)
+            if note:
+                trial.set_user_attr("note", note)
+            if values is None:
+                self.study.tell(trial, state=TrialState.FAIL)
+                return
+            for key, violation in (violations or {}).items():
+                trial.set_constraint(key, violation)
+            self.study.tell(trial, list(values))
+
+    def show(self, number: int, picture: Path, store: Path) -> None:
+        """Attach ``picture`` to trial ``number``, which is not told yet, for the dashboard; asked again, not again."""
+        with _readable_errors(self._path):
+            attach(self.study, self.trials[number], picture, store)
+
+
+@contextlib.contextmanager
+def _readable_errors(path: Path) -> Iterator[None]:
+    """What SQLite complains about becomes an error that says what can be done.
+
+    Raises:
+        StudyError: the file is damaged, the disk is full, or another process holds it.
+    """
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = str(getattr(error.__cause__ or error, "orig", error.__cause__ or error)).splitlines()[0]
+        if "full" in reason:
+            raise StudyError(
+                f"the disk is full ({path}: {reason}): free some space, then run the same command; what is finished "
+                "is kept"
+            ) from error
+        raise StudyError(
+            f"{path} cannot be used ({reason}): restore it, or move it away and run the same command: a new one is "
+            "made from the records in candidates/, which costs no training"
+        ) from error
 
 
 def suggest_genotype(knobs: Mapping[str, Any], suggest: Suggest) -> dict[str, Any]:

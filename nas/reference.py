@@ -13,6 +13,7 @@ from benchmarks.inputs import draw_inputs
 from benchmarks.paired import measure_interleaved, probe_for
 from benchmarks.runtimes.onnx import generate
 from benchmarks.statistics import summarize
+from compress.checkpoint import CheckpointError, read_checkpoint
 from compress.generator import Generator
 from compress.measure import FP32, PRECISIONS
 from compress.running import run_module
@@ -20,7 +21,7 @@ from nas.bank import BANK_FILE, bank_size, write_bank
 from nas.context import Context
 from nas.experiment import ReferenceConfig
 from nas.families.base import Phase, Trainer
-from nas.folder import Record
+from nas.folder import REMEDY, FolderError, Record
 from nas.interrupts import at_a_safe_moment
 from nas.own_reference import own_reference
 from nas.progress import Progress
@@ -37,6 +38,8 @@ def train_reference(context: Context, progress: Progress) -> Record:
     """Train the reference or go on training it; leave generator, discriminator, files and bank; return its record."""
     record = context.folder.record(FOLDER)
     if record is not None:
+        if not (context.folder.path / FOLDER / BANK_FILE).is_file():  # removed because it was damaged
+            _write_bank(context, context.folder.path / record["files"][FP32], progress)
         return record
     config, seed = context.experiment.reference, context.experiment.seed
     folder = context.folder.path / FOLDER
@@ -66,15 +69,55 @@ def train_reference(context: Context, progress: Progress) -> Record:
     return record
 
 
+def check_teacher(context: Context) -> None:
+    """Read what students learn from, once: found damaged by workers, it would fail one candidate after the other.
+
+    Raises:
+        NasError: a file is damaged; says what it costs to have it made again.
+    """
+    teacher = context.teacher  # the bank's header
+    for path in sorted(teacher.folder.glob("*.safetensors")):
+        try:
+            read_checkpoint(path)
+        except CheckpointError as error:
+            raise FolderError(
+                f"{path} of the finished reference is damaged ({error.reason}): put back a copy, or delete the folder "
+                f"{teacher.folder} and run again, which trains the reference anew"
+            ) from error
+
+
+def _go_on(context: Context, trainer: Trainer, checkpoint: Path) -> None:
+    """Load ``checkpoint`` if there is one.
+
+    Raises:
+        FolderError: it is damaged. It holds the longest work of a run, so it is the user who deletes it.
+    """
+    if not checkpoint.is_file():
+        return
+    try:
+        trainer.load(checkpoint)
+    except CheckpointError as error:
+        minutes = context.folder.seconds.get(FOLDER, 0.0) / 60
+        raise FolderError(f"{error}. The reference was trained for {minutes:.1f} minutes so far") from error
+
+
+def _read_curve(path: Path) -> list[Record]:
+    """Return the points that were scored; none if there is no file. Raises FolderError if it is no curve."""
+    points = read_json(path) if path.is_file() else []
+    keys = {"step", "value", "standard_error", "complaint"}
+    if not isinstance(points, list) or not all(isinstance(point, dict) and keys <= set(point) for point in points):
+        raise FolderError(f"{path} must be a list of points with {', '.join(sorted(keys))}: {REMEDY}")
+    return points
+
+
 def _train(context: Context, trainer: Trainer, progress: Progress) -> list[Record]:
     """Train to the last step, scoring on the way; return the curve, with the points of earlier processes."""
     config, folder = context.experiment.reference, context.folder.path / FOLDER
     checkpoint, curve_file = folder / "checkpoint.safetensors", folder / "curve.json"
-    if checkpoint.is_file():
-        trainer.load(checkpoint)
-    stored = read_json(curve_file) if curve_file.is_file() else []
-    curve = [point for point in stored if point["step"] <= trainer.step]
+    _go_on(context, trainer, checkpoint)
+    curve = [point for point in _read_curve(curve_file) if point["step"] <= trainer.step]
     save = Saver(trainer.save, checkpoint)
+    metric = context.metrics[0].upper()
     progress.start("reference", config.steps, "steps")
 
     threads = torch.get_num_threads()
@@ -85,7 +128,7 @@ def _train(context: Context, trainer: Trainer, progress: Progress) -> list[Recor
             def on_step(step: int) -> None:
                 save(step)
                 if step % 10 == 0:
-                    progress.update("reference", step, f"FID {curve[-1]['value']:.1f}" if curve else "")
+                    progress.update("reference", step, f"{metric} {curve[-1]['value']:.4g}" if curve else "")
                 if asked_to_stop():
                     trainer.save(checkpoint)
                     raise KeyboardInterrupt
@@ -97,9 +140,10 @@ def _train(context: Context, trainer: Trainer, progress: Progress) -> list[Recor
                 curve.append(_score(context, trainer, until))
                 trainer.save(checkpoint)
                 write_json(curve_file, curve)
+                context.folder.log.write("scored", subject=FOLDER, until=until, value=curve[-1]["value"])
     finally:
         torch.set_num_threads(threads)
-    progress.finish("reference", f"FID {curve[-1]['value']:.2f}")
+    progress.finish("reference", f"{metric} {curve[-1]['value']:.4g}")
     return curve
 
 
@@ -119,7 +163,7 @@ def _seen_score(context: Context, measured: Record) -> Record:
     """Return the score on the latents of the rungs, which candidates are compared with."""
     file = context.folder.path / measured["files"][FP32]
     found = context.judge_of(Stream.RUNG).evaluate({"reference": file})
-    return found["reference"].score.to_json()
+    return found["reference"].primary.to_json()
 
 
 def judge_plateau(curve: list[Record]) -> dict[str, Any]:

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from benchmarks.files import read_bytes, write_text
-from reports.page import render_page
+from reports.page import PICTURES, render_page
 from reports.summary import load
 from reports.tables import latency_csv, report_markdown
 
-PICTURES = ("reference", "baseline", "final")
 _MAX_PICTURE = 32 * 2**20
 
 

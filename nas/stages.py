@@ -18,13 +18,16 @@ from nas.context import Context, check, check_trust
 from nas.executors import Executor, LocalExecutor
 from nas.experiment import Experiment
 from nas.exporting import export_winner
-from nas.final import contestants, judge_held_out, measure_latency, operators_of, write_grids
+from nas.final import contestants, measure_latency, operators_of, write_grids
 from nas.finalists import choose, train_finalists
 from nas.folder import FolderError, Record, RunFolder
+from nas.held_out import judge_held_out, write_neighbours
 from nas.limits import Limits
 from nas.progress import Progress, Silent
-from nas.reference import train_reference
+from nas.reference import check_teacher, train_reference
 from nas.reporting import write_report
+from nas.reuse import reuse_reference
+from nas.scratch import scratch
 from nas.seeds import Stream
 from nas.study import Search
 from nas.summarize import summarize_run
@@ -41,6 +44,7 @@ def run(
     fresh: bool = False,
     progress: Progress | None = None,
     trust_code: bool = False,
+    reference_from: Path | None = None,
 ) -> dict[str, Any]:
     """Do ``stages`` of ``experiment`` in the run folder ``out`` and return the summary, which is also written there.
 
@@ -54,6 +58,7 @@ def run(
         fresh: Rename an older folder out of the way first.
         progress: Hears of everything that takes longer than a moment.
         trust_code: Code that the experiment names (``reference.module``) may be imported and run.
+        reference_from: Another run folder, whose finished reference is taken over if it is the one asked for here.
 
     Raises:
         NasError, CompressError, SearchSpaceError, BenchmarkError: what was asked for cannot be done; says what to do.
@@ -64,7 +69,10 @@ def run(
     check_trust(experiment, trust_code=trust_code)
     check(experiment)  # before a folder is made, or an older one renamed, for what cannot run
     folder = RunFolder.create((out or Path("runs") / experiment.name).absolute(), experiment, fresh=fresh)
-    with folder.locked(), LocalExecutor(experiment.search.workers) as executor:
+    with folder.locked(), scratch(), LocalExecutor(experiment.search.workers) as executor:
+        folder.sweep()
+        if reference_from is not None:
+            reuse_reference(RunFolder(reference_from.absolute()), folder, experiment)
         context = _surroundings(experiment, folder, progress or Silent(), trust_code=trust_code)
         return _Run(context, executor, progress or Silent()).do(stages or STAGES)
 
@@ -77,6 +85,7 @@ def _surroundings(experiment: Experiment, folder: RunFolder, progress: Progress,
         context = Context.build(experiment, folder, progress, trust_code=trust_code)
     splits = context.splits
     folder.check_data({"seen": splits.seen.digest, "held_out": splits.held_out.digest})
+    context.check_scored_alike()
     return context
 
 
@@ -99,8 +108,10 @@ class _Run:
         for stage, step in steps.items():
             if stage not in stages or self._is_no():
                 continue
+            self._folder.log.write("started", kind="stage", subject=stage)
             with self._folder.timed(stage):
                 step()
+            self._folder.log.write("finished", kind="stage", subject=stage)
         return self._report()
 
     def _is_no(self) -> bool:
@@ -110,6 +121,7 @@ class _Run:
 
     def _reference(self) -> None:
         train_reference(self._context, self._progress)
+        check_teacher(self._context)
 
     @property
     def _reference_record(self) -> Record:
@@ -188,9 +200,10 @@ class _Run:
             "baseline": root / baseline["files"][baseline["fastest"]],
             "final": root / exported["shipped"],
         }
-        quality = judge_held_out(self._context, files)
+        quality = judge_held_out(self._context, files, self._progress)
         self._progress.update("measure", 2)
         write_grids(self._context, files, root / "report")
+        write_neighbours(self._context, files["final"], root / "report")
         timed = {**files, "reference": self._fastest_reference}
         write_json(root / "export" / "latency.json", latency)
         record = {
@@ -205,15 +218,21 @@ class _Run:
     def _seen_scores(self, compressed: Record) -> Record:
         """Return the scores that files carry in their metadata: those on ``seen``; ``held_out`` comes after export."""
         file = self._folder.path / compressed["file"]
-        score: Score = self._context.judge_of(Stream.STEPS).evaluate({"final": file})["final"].score
+        score: Score = self._context.judge_of(Stream.STEPS).evaluate({"final": file})["final"].primary
         return {"seen": score.to_json()}
 
     def _summarize(self) -> dict[str, Any]:
-        command = shlex.join(["leangen", "run", str(self._folder.shown / "experiment.yaml")])
-        found = summarize_run(self._experiment, self._folder, command, self._context.space.count())
+        found = summarize_run(self._experiment, self._folder, self._command, self._context.space.count())
         summary = parse(found).to_json()  # checked, and with every field of the schema
         write_json(self._folder.path / "summary.json", summary)
         return summary
+
+    @property
+    def _command(self) -> str:
+        picked = (self._folder.record("candidates") or {}).get("picked")
+        if picked:
+            return shlex.join(["leangen", "pick", picked["run"], picked["id"]])
+        return shlex.join(["leangen", "run", str(self._folder.shown / "experiment.yaml")])
 
     def _report(self) -> dict[str, Any]:
         summary = self._summarize()

@@ -17,6 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.files import read_json, write_json
 from compress.generator import Generator
+from nas.artifacts import FOLDER as ARTIFACTS
+from nas.artifacts import dashboard_command
 from nas.candidate import (
     COMPLETE,
     DOMINATED,
@@ -29,16 +31,18 @@ from nas.candidate import (
     describe,
 )
 from nas.context import Context
-from nas.executors import Executor, Result, result_of
+from nas.executors import Executor, Job, Result, result_of
 from nas.families.base import Phase
 from nas.limits import Limits
 from nas.progress import Progress
 from nas.proposals import Proposals
 from nas.rungs import dominator, outcomputed
 from nas.seeds import Stream
-from nas.worker import error_of, measure_job, train_job
+from nas.worker import SAMPLES_FILE, error_of, measure_job, train_job
 
 PROPOSALS_PER_TRIAL = 20
+FIRST_PER_TRIAL = 4  # first proposals: measuring more of them than can be trained takes time from training
+FIRST_SHARE = 1 / 3  # of the minutes, which the first proposals may take at most
 STARTED_BELOW = 0.9  # of the blank picture's score
 MEASURE_S = 0.6  # of paired timing; the interval of the ratio is then about 1 %
 
@@ -68,6 +72,7 @@ class Search:
         self._schedule = (Phase("distill", self._config.rungs[-1]),)
         self.candidates: dict[str, Candidate] = {}
         self._running: dict[Future[Result], Candidate] = {}
+        self._jobs: dict[str, Job] = {}
         self._proposals = Proposals(
             context.folder.path / "study.db", context.space, self._config.sampler, context.experiment.seed
         )
@@ -91,6 +96,7 @@ class Search:
             candidate.error = NOT_TRAINED
             self._end(candidate, FAILED)
         self._progress.finish("search", f"{self.count(COMPLETE)} complete of {len(self._proposals)} proposed")
+        self._progress.say(f"every candidate and what it draws: {dashboard_command(self._context.folder.shown)}")
 
     def count(self, outcome: str) -> int:
         """Return how many trials ended with ``outcome``."""
@@ -104,12 +110,16 @@ class Search:
 
     @staticmethod
     def read(context: Context) -> list[Candidate]:
-        """Return the candidates of a finished search."""
+        """Return the candidates of a finished search; where one was picked by hand, that one alone."""
         record = context.folder.need("candidates", "leangen search")
-        return [Candidate(**row) for row in record["rows"]]
+        path = context.folder.path / "candidates" / "record.json"
+        picked = record.get("picked")
+        rows = [row for row in record["rows"] if picked is None or row["id"] == picked["id"]]
+        return [Candidate.read(row, path) for row in rows]
 
     def _adopt(self) -> list[Candidate]:
         """Take over what an earlier process left: finished candidates, and those that were on their way."""
+        self._restore()
         waiting = []
         for trial in self._proposals.trials:
             candidate, running = self._stored(trial), trial.state == TrialState.RUNNING
@@ -122,7 +132,7 @@ class Search:
             else:
                 self.candidates[candidate.id] = candidate
                 if running and candidate.outcome is not None:  # killed between its record and the end of its trial
-                    self._tell(trial.number, candidate, candidate.outcome, candidate.note)
+                    self._close(candidate, candidate.outcome)
                 elif running and (candidate.rungs or candidate.ratio is None or self._has_checkpoint(candidate)):
                     waiting.append(candidate)
         return waiting[::-1]
@@ -130,16 +140,26 @@ class Search:
     def _stored(self, trial: FrozenTrial) -> Candidate | None:
         """Return the candidate that ``trial`` proposed as its record has it, or ``None`` if there is no record."""
         path = self._path(str(trial.user_attrs.get("candidate"))) / "record.json"
-        return Candidate(**read_json(path)) if path.is_file() else None
+        return Candidate.read(read_json(path), path) if path.is_file() else None
+
+    def _restore(self) -> None:
+        """Propose again what has a record and no trial, in the old order: ``study.db`` was lost, and nothing else."""
+        known = {(trial.user_attrs.get("candidate"), trial.number) for trial in self._proposals.trials}
+        records = [Candidate.read(read_json(path), path) for path in self._path("").glob("*/record.json")]
+        for candidate in sorted(records, key=lambda one: one.trial):
+            if (candidate.id, candidate.trial) not in known:
+                candidate.trial = self._proposals.repeat(candidate.genotype).number
+                self._write(candidate)
 
     def _next(self) -> Candidate | None:
         """Return who gets the free worker: those half-way, the first proposals, then what was measured and may train.
 
         The first proposals are measured before any is trained: timing one takes a second, training one half a minute.
+        They end with ``FIRST_PER_TRIAL`` for every trial, and with ``FIRST_SHARE`` of the minutes.
         """
         if self._waiting:
             return self._waiting.pop()
-        if len(self._proposals) < self._proposals.first and not self._used_up():
+        if len(self._proposals) < self._first and not self._used_up(FIRST_SHARE):
             return self._propose()
         held = self._held()
         if held and not self._used_up(proposing=False):
@@ -181,18 +201,22 @@ class Search:
             return candidate
         return None
 
-    def _used_up(self, *, proposing: bool = True) -> bool:
-        """Return whether the effort ends here: trials or minutes, and for a new proposal their number too."""
+    def _used_up(self, share: float = 1.0, *, proposing: bool = True) -> bool:
+        """Return whether the effort ends: trials or ``share`` of the minutes, for a new proposal also their number."""
         minutes = (self._spent + self._clock() - self._began) / 60
         return (
             self.trained >= self._config.trials
-            or minutes >= self._config.minutes
+            or minutes >= share * self._config.minutes
             or (proposing and len(self._proposals) >= self._most_proposals)
         )
 
     @property
     def _most_proposals(self) -> int:
         return PROPOSALS_PER_TRIAL * self._config.trials
+
+    @property
+    def _first(self) -> int:
+        return min(self._proposals.first, FIRST_PER_TRIAL * self._config.trials)
 
     def _advance(self, candidate: Candidate) -> None:
         """Submit the next job of ``candidate``."""
@@ -202,6 +226,8 @@ class Search:
             candidate.error = str(error)
             self._end(candidate, FAILED)
             return
+        self._jobs[candidate.id] = job
+        self._context.folder.log.started(job, f"candidates/{candidate.id}")
         self._running[self._executor.submit(job)] = candidate
 
     def _next_job(self, candidate: Candidate) -> dict[str, Any]:
@@ -223,11 +249,22 @@ class Search:
             outcome = self._judge(candidate, result)
             if outcome is not None:
                 self._end(candidate, outcome)
-                continue
-            self._write(candidate)
-            self._show(candidate)
-            if candidate.rungs:
+            else:
+                self._write(candidate)
+                self._show(candidate)
+            self._log_finished(candidate, result)
+            if outcome is None and candidate.rungs:
                 self._advance(candidate)
+
+    def _log_finished(self, candidate: Candidate, result: Result) -> None:
+        self._context.folder.log.finished(
+            self._jobs.pop(candidate.id),
+            f"candidates/{candidate.id}",
+            result,
+            candidate.outcome or "goes on",
+            rung=len(candidate.rungs) or None,
+            note=candidate.note,
+        )
 
     def _judge(self, candidate: Candidate, result: Result) -> str | None:
         """Take in a result and return the outcome that it means, or ``None`` if the candidate goes on."""
@@ -259,14 +296,21 @@ class Search:
     def _end(self, candidate: Candidate, outcome: str) -> None:
         candidate.outcome = outcome
         self._write(candidate)
-        self._tell(candidate.trial, candidate, outcome, candidate.note)
+        self._close(candidate, outcome)
         self._show(candidate)
+
+    def _close(self, candidate: Candidate, outcome: str) -> None:
+        """End the trial of ``candidate`` in Optuna, where what it draws is shown beside it."""
+        picture = self._path(candidate.id) / SAMPLES_FILE
+        if candidate.rungs and picture.is_file():
+            self._proposals.show(candidate.trial, picture, self._context.folder.path / ARTIFACTS)
+        self._tell(candidate.trial, candidate, outcome, candidate.note)
 
     def _show(self, candidate: Candidate) -> None:
         """Tell progress of ``candidate``, and before any was trained, how far the first measurements are."""
         note = describe(candidate)
         if not self.trained:
-            done, first = len(self._proposals) - len(self._running), min(self._proposals.first, self._most_proposals)
+            done, first = len(self._proposals) - len(self._running), self._first
             fast = sum(one.ratio is not None and one.outcome != INFEASIBLE for one in self.candidates.values())
             note = f"measured {f'{done} of {first}' if done <= first else done} proposals, {fast} fast enough"
         self._progress.update("search", min(self.trained, self._config.trials), note)

@@ -2,15 +2,18 @@
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from benchmarks.cost import count_cost
 from benchmarks.files import read_json
-from compress.quality import Difference, Score
-from nas.candidate import NOT_TRAINED, OUTCOMES
+from compress.quality import Budget
+from nas.candidate import NOT_TRAINED, OUTCOMES, Candidate, front_of
 from nas.experiment import Experiment
+from nas.final import GRIDS
 from nas.folder import Record, RunFolder
+from nas.held_out import missed_on_held_out
+from nas.insights import curve_of, is_unreached, knobs_of, quality_of
 
 EXPORT_STAGES = ("reference", "search", "finalists", "compress", "export")
 
@@ -28,7 +31,7 @@ def summarize_run(experiment: Experiment, folder: RunFolder, command: str, space
         "name": experiment.name,
         "family": experiment.family.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "budget": budget.text,
+        "budget": ", ".join(one.text for one in experiment.quality.budgets),
         "target": target.model_dump(mode="json"),
         "machine": read_json(folder.path / "machine.json"),
         "verdict": _verdict(experiment, records, final),
@@ -43,6 +46,10 @@ def summarize_run(experiment: Experiment, folder: RunFolder, command: str, space
         "tensorrt": final["tensorrt"] if final else None,
         "floor": held_out.get("floor"),
         "blank": held_out.get("blank"),
+        "quality": quality_of(held_out),
+        "knobs": knobs_of(records["candidates"]["rows"], experiment.seed) if records["candidates"] else None,
+        "grid_columns": _grid_columns(folder),
+        "allowed_seen": _allowed(budget, reference),
         "reference_seen": reference["quality_seen"] if reference else None,
         "curve": _curve(reference) if reference else None,
         "candidates": _candidates(records["candidates"], records["finalists"]),
@@ -50,7 +57,7 @@ def summarize_run(experiment: Experiment, folder: RunFolder, command: str, space
         "latency": _latency_rows(final) if final else None,
         "operators": final["operators"] if final else None,
         "parity": final["parity"] if final else None,
-        "commands": _commands(folder, final, command),
+        "commands": _commands(folder, final, command) + _picking(folder, records["candidates"], records["finalists"]),
         "notes": _notes(experiment, records, final),
     }
 
@@ -59,6 +66,17 @@ def _seconds(folder: RunFolder) -> dict[str, float]:
     seconds = folder.seconds
     known = {name: seconds[name] for name in EXPORT_STAGES if name in seconds}
     return {**known, "total": round(sum(seconds.values()), 2)}
+
+
+def _allowed(budget: Budget, reference: Record | None) -> float | None:
+    value = reference["quality_seen"]["value"] if reference else None
+    allowed = math.nan if value is None else budget.allowed(value)
+    return allowed if math.isfinite(allowed) else None
+
+
+def _grid_columns(folder: RunFolder) -> list[str] | None:
+    path = folder.path / "report" / GRIDS
+    return (read_json(path)["columns"] or None) if path.is_file() else None
 
 
 def _verdict(experiment: Experiment, records: Mapping[str, Record | None], final: Record | None) -> Record | None:
@@ -93,10 +111,7 @@ def _missed_limits(experiment: Experiment, records: Mapping[str, Record | None])
 def _checks(experiment: Experiment, final: Record) -> dict[str, bool]:
     """Return whether each limit is met, on ``held_out`` and in the final measurement."""
     target, quality = experiment.target, final["quality"]
-    scores = {name: Score.from_json(score) for name, score in quality["scores"].items()}
-    difference = Difference.from_json(quality["differences"]["final"]["reference"])
-    budget = experiment.quality.budgets[0]
-    checks = {"quality.budget": budget.inside(scores["final"], scores["reference"], difference)}
+    checks = {"quality.budget": not missed_on_held_out(experiment.quality.budgets, quality)}
     batch = str(target.batch)
     if target.min_speedup is not None:
         checks["target.min_speedup"] = final["latency"]["speedup"][batch]["value"] >= target.min_speedup
@@ -179,7 +194,8 @@ def _counts(candidates: Record | None, space_size: int) -> Record | None:
     if candidates is None:
         return None
     counts = {outcome: candidates["counts"].get(outcome, 0) for outcome in OUTCOMES}
-    return {"trials": sum(counts.values()), **counts, "space_size": space_size}
+    unreached = sum(is_unreached(row) for row in candidates["rows"])
+    return {"trials": sum(counts.values()), **counts, "unreached": unreached, "space_size": space_size}
 
 
 def _curve(reference: Record) -> list[Record]:
@@ -204,6 +220,8 @@ def _candidates(candidates: Record | None, finalists: Record | None) -> list[Rec
                 "seconds": one["seconds"],
                 "finalist": one["id"] in chosen,
                 "promising": bool(chosen.get(one["id"], {}).get("promising")),
+                "curve": curve_of(one),
+                "unreached": is_unreached(one),
                 "error": one["error"],
             }
         )
@@ -235,6 +253,9 @@ def _commands(folder: RunFolder, final: Record | None, command: str) -> list[Rec
         f"the speed-up at batch {batch}": [*compare, str(root / row["artifact"]), after, *_setting(row)]
         for batch, row in _rows_of(final, "reference").items()
     }
+    who = {"reference": str(root / "reference" / "model.onnx"), "result": after}
+    for name, file in who.items():
+        lines[f"the quality of the {name}"] = ["leangen", "score", file, "--run", str(root)]
     lines["pictures"] = ["leangen", "sample", after, "--n", "64", "--seed", "0", "--out", "grid.png"]
     lines["this page"] = ["leangen", "report", str(root)]
     return rows + [{"what": what, "command": shlex.join(words)} for what, words in lines.items()]
@@ -246,6 +267,20 @@ def _setting(row: Record) -> list[str]:
     return [word for name, value in options.items() if value != 1 for word in (name, str(value))]
 
 
+def _picking(folder: RunFolder, candidates: Record | None, finalists: Record | None) -> list[Record]:
+    """Return the command for another point of the front, if there is one: the nearest slower one, or the slowest."""
+    if candidates is None or finalists is None or candidates.get("picked"):
+        return []
+    path = folder.path / "candidates" / "record.json"
+    ids = [one.id for one in front_of(Candidate.read(row, path) for row in candidates["rows"])]
+    place = ids.index(finalists["winner"]) if finalists["winner"] in ids else -1
+    others = ids[place + 1 :] or ids[:place][-1:]
+    if not others:
+        return []
+    command = shlex.join(["leangen", "pick", str(folder.shown), others[0]])
+    return [{"what": "another point of the front, to the end (without an id: the front)", "command": command}]
+
+
 def _notes(experiment: Experiment, records: Mapping[str, Record | None], final: Record | None) -> list[str]:
     notes = []
     reference, candidates = records["reference"], records["candidates"]
@@ -255,11 +290,14 @@ def _notes(experiment: Experiment, records: Mapping[str, Record | None], final: 
             "more reference.steps, or lower learning rates in `family`."
         )
     if candidates is not None:
+        if candidates.get("picked"):
+            notes.append(f"Picked by hand with `leangen pick` from the search of {candidates['picked']['run']}.")
         notes += _search_notes(candidates, _missed_limits(experiment, records))
     finalists = records["finalists"]
     if finalists is not None and finalists["winner"] and not any(row["inside"] for row in finalists["finalists"]):
         notes.append("No finalist was inside the budget on `seen`: the one of the best quality was exported.")
     if final is not None:
+        notes += _budget_notes(experiment, final["quality"])
         notes += _final_notes(records["baseline"], final)
         notes += _recovery_notes(experiment, records["compressed"])
     return notes
@@ -294,6 +332,19 @@ def _search_notes(candidates: Record, missed: list[str]) -> list[str]:
     if left:
         notes.append(f"{left} more candidates were measured and {NOT_TRAINED.replace('its turn', 'their turn')}.")
     return notes
+
+
+def _budget_notes(experiment: Experiment, quality: Record) -> list[str]:
+    """Say which of several budgets were missed; the verdict knows only that one was."""
+    budgets = experiment.quality.budgets
+    missed = missed_on_held_out(budgets, quality)
+    if not missed or len(budgets) == 1:
+        return []
+    return [f"Of the budgets, {_listed(missed)} {'were' if len(missed) > 1 else 'was'} missed on `held_out`."]
+
+
+def _listed(budgets: Sequence[Budget]) -> str:
+    return " and ".join(budget.text for budget in budgets)
 
 
 def _final_notes(baseline: Record | None, final: Record) -> list[str]:

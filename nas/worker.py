@@ -200,6 +200,7 @@ def error_of(result: dict[str, Any]) -> str | None:
     """
     if result.get("disk_full"):
         raise DiskFullError(
-            f"the disk is full ({result['error']}): free some space, then run the same command; what is finished is kept"
+            f"the disk is full ({result['error']}): free some space, then run the same command; "
+            "what is finished is kept"
         )
     return result.get("error") or result.get("complaint")

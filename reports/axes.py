@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+LEAST = 1e-12  # what is nearer to zero has no logarithm, and no length, that floats can tell
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -35,10 +37,10 @@ class Axis:
 
 
 def log_axis(values: Sequence[float], start: float, end: float) -> Axis:
-    """A logarithmic axis round ``values`` with some room; a linear one if any is not positive."""
+    """A logarithmic axis round ``values`` with some room; a linear one if any is not above ``LEAST``."""
     low, high = min(values), max(values)
-    if low <= 0:
-        room = 0.05 * (high - low or abs(high) or 1.0)
+    if low <= LEAST:
+        room = 0.05 * (high - low if high - low > LEAST else max(abs(high), 1.0))
         return Axis(low - room, high + room, start, end, log=False)
     room = 1.08 if high / low > 1.2 else 1.25
     return Axis(low / room, high * room, start, end, log=True)
@@ -47,16 +49,16 @@ def log_axis(values: Sequence[float], start: float, end: float) -> Axis:
 def linear_axis(values: Sequence[float], start: float, end: float) -> Axis:
     """A linear axis from zero (or the least value, if below) to the largest of ``values``."""
     low, high = min(0.0, *values), max(0.0, *values)
-    return Axis(low, high if high > low else low + 1.0, start, end, log=False)
+    return Axis(low, high if high - low > LEAST else low + 1.0, start, end, log=False)
 
 
 def _round_values(axis: Axis) -> list[float]:
-    """3 to 9 round values: 1, 2, 5 (or only 1) of each decade, else equal steps of 1, 2 or 5 times a power of ten."""
+    """4 to 9 round values of each decade: 1, 2, 3, 5, 7, or 1, 2, 5, or only 1; else equal steps of 1, 2 or 5 10^k."""
     if axis.log:
         decades = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
-        for mantissas in ((1, 2, 5), (1,)):
+        for mantissas in ((1, 2, 3, 5, 7), (1, 2, 5), (1,)):
             values = [m * 10.0**d for d in decades for m in mantissas if axis.low <= m * 10.0**d <= axis.high]
-            if 3 <= len(values) <= 9:
+            if 4 <= len(values) <= 9:
                 return values
     raw = (axis.high - axis.low) / 5
     power = 10.0 ** math.floor(math.log10(raw))

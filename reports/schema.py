@@ -59,10 +59,13 @@ def _in_order(schema: Mapping[str, Any]) -> list[str]:
 
 def _section(name: str, record: Mapping[str, Any]) -> str:
     required = record.get("required", [])
-    rows = [f"| `{field}` | {_type_text(rule)}{', required' if field in required else ''} | {_cell(rule)} |"
-            for field, rule in record["properties"].items()]
-    return "\n".join([f"### {name}", "", record["description"], "", "| field | type | meaning |", "|---|---|---|",
-                      *rows, "", ""])
+    rows = [
+        f"| `{field}` | {_type_text(rule)}{', required' if field in required else ''} | {_cell(rule)} |"
+        for field, rule in record["properties"].items()
+    ]
+    return "\n".join(
+        [f"### {name}", "", record["description"], "", "| field | type | meaning |", "|---|---|---|", *rows, "", ""]
+    )
 
 
 def _cell(rule: Mapping[str, Any]) -> str:

@@ -6,12 +6,18 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reports import views, wording
-from reports.summary import LatencyRow, Summary
+from reports import advice, wording
+from reports.finished import LatencyRow
+from reports.summary import Summary
+from reports.views import checks, headline, latency, quality, search
+from reports.views.knobs import knobs_table
+from reports.views.table import Table
 
 # An interval such as [0.2, 1.4] is text to Markdown; what follows the bar it or the HTML inside it reads as markup.
-_MARKUP = re.compile(r"(?P<plain>\[[\d.,\s−-]+\](?![\[(:]))"
-                     r"|[\\`*~\[\]]|<(?=[a-zA-Z/!?])|&(?=[#\w])|^[>#]|^[+-](?=\s)|(?<!\w)_|_(?!\w)")
+_MARKUP = re.compile(
+    r"(?P<plain>\[[\d.,\s−-]+\](?![\[(:]))"
+    r"|[\\`*~\[\]]|<(?=[a-zA-Z/!?])|&(?=[#\w])|^[>#]|^[+-](?=\s)|(?<!\w)_|_(?!\w)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,10 @@ class CsvRow:
     ci95_high_ms: float
     p95_ms: float
     peak_mib: float | None
+    quantile_01_ms: float | None
+    quantile_25_ms: float | None
+    quantile_75_ms: float | None
+    quantile_99_ms: float | None
     ratio: float | None
     ratio_low: float | None
     ratio_high: float | None
@@ -43,15 +53,32 @@ def latency_csv(summary: Summary) -> str:
 
 def report_markdown(summary: Summary) -> str:
     """The facts of the page as Markdown (GitHub's tables); text from the summary is escaped."""
-    environment = Environment(loader=PackageLoader("reports"), autoescape=False, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     environment.filters["text"] = escape_markdown
-    text = environment.get_template("report.md.j2").render(summary=summary, words=wording, views=views,
-                                                           table=markdown_table, code=markdown_code)
+    text = environment.get_template("report.md.j2").render(
+        summary=summary,
+        words=wording,
+        advice=advice,
+        headline=headline,
+        latency=latency,
+        search=search,
+        quality=quality,
+        checks=checks,
+        knobs=knobs_table(summary),
+        table=markdown_table,
+        code=markdown_code,
+    )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def markdown_table(table: views.Table) -> str:
+def markdown_table(table: Table) -> str:
     """``table`` in GitHub's notation, numbers flush right."""
     marks = ["---:" if name in table.numeric else "---" for name in table.columns]
     lines = [list(table.columns), marks]
@@ -73,5 +100,23 @@ def escape_markdown(text: object) -> str:
 
 def _csv_row(row: LatencyRow) -> CsvRow:
     low, high = row.ratio.ci95 if row.ratio else (None, None)
-    return CsvRow(row.who, row.artifact, row.precision, row.runtime, row.batch, row.threads, row.median_ms,
-                  *row.ci95_ms, row.p95_ms, row.peak_mib, row.ratio.value if row.ratio else None, low, high)
+    quantiles = row.quantiles_ms or {}
+    return CsvRow(
+        row.who,
+        row.artifact,
+        row.precision,
+        row.runtime,
+        row.batch,
+        row.threads,
+        row.median_ms,
+        *row.ci95_ms,
+        row.p95_ms,
+        row.peak_mib,
+        quantiles.get("1"),
+        quantiles.get("25"),
+        quantiles.get("75"),
+        quantiles.get("99"),
+        row.ratio.value if row.ratio else None,
+        low,
+        high,
+    )

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from search_spaces.space import SearchSpace
 
 # Modules of this folder that declare no space.
-_TOOLS = frozenset({"assembly", "blocks", "channels", "space", "testing"})
+_TOOLS = frozenset(
+    {"assembly", "blocks", "channels", "choices", "initial", "network", "norms", "plans", "space", "testing"}
+)
 
 __all__ = ["get_space", "spaces"]
 

@@ -1,9 +1,11 @@
-"""Modules from the plans of the space ``decoder``. Weights come from torch's global random state."""
+"""Modules from plans. Weights come from torch's global random state."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -12,109 +14,170 @@ from benchmarks.inputs import InputSpec
 from search_spaces.blocks import (
     ACTIVATIONS,
     OUTPUTS,
-    Decoder,
     Layer,
     MapLayer,
-    NearestLayer,
+    Part,
+    ResidualBlock,
+    ResizeLayer,
+    SeparableLayer,
     ShuffleLayer,
     convolution,
+    depthwise_convolution,
     doubling_convolution,
-    initialise_dcgan,
-    initialise_scaled,
 )
-from search_spaces.decoder import ConvPlan, MlpPlan
+from search_spaces.initial import initialise_dcgan, initialise_scaled
+from search_spaces.network import Decoder
+from search_spaces.norms import ClassShift, ConditionalNorm
+from search_spaces.plans import ClassPlan, ConvPlan, MlpPlan
 from search_spaces.space import ImageShape, SearchSpaceError
 
 MAX_PARAMETERS = 2**28
 """1 GiB of float32: more is a mistake in a file rather than a generator worth searching."""
 
+_Place = Literal["stem", "blocks", "stages"]
 
-def build_mlp(plan: MlpPlan, inputs: Sequence[InputSpec], image: ImageShape) -> Decoder:
+
+def build_mlp(
+    plan: MlpPlan, inputs: Sequence[InputSpec], image: ImageShape, classes: ClassPlan | None = None
+) -> Decoder:
     """Linear -> batch norm -> activation for every hidden layer, then Linear -> output, reshaped to (N, C, H, W)."""
-    decoder = _assemble(lambda: _mlp_layers(plan, _latents(inputs), image), inputs, image)
+    decoder = _assemble(lambda: _mlp_layers(plan, _latents(inputs, classes), image, classes), inputs, image, classes)
     initialise_scaled(decoder)
     return decoder
 
 
-def build_conv(plan: ConvPlan, inputs: Sequence[InputSpec], image: ImageShape) -> Decoder:
+def build_conv(
+    plan: ConvPlan, inputs: Sequence[InputSpec], image: ImageShape, classes: ClassPlan | None = None
+) -> Decoder:
     """Stem, x2 stages with the blocks among them, and the layer that makes the image."""
-    decoder = _assemble(lambda: [_stem(plan, _latents(inputs)), *_body(plan), _image_layer(plan, image)], inputs, image)
-    (initialise_dcgan if _is_dcgan(plan) else initialise_scaled)(decoder)
+    parts = _Parts(plan, classes)
+    decoder = _assemble(lambda: parts.all(_latents(inputs, classes), image), inputs, image, classes)
+    (initialise_dcgan if plan.is_dcgan else initialise_scaled)(decoder)
     return decoder
 
 
-def _assemble(layers: Callable[[], list[Layer]], inputs: Sequence[InputSpec], image: ImageShape) -> Decoder:
+def _assemble(
+    layers: Callable[[], Sequence[Part]], inputs: Sequence[InputSpec], image: ImageShape, classes: ClassPlan | None
+) -> Decoder:
     """A decoder of ``layers()``, which are first counted without memory."""
+
+    def make() -> Decoder:
+        if classes is None:
+            return Decoder(layers(), inputs, image)
+        embedding = nn.Embedding(classes.classes, classes.embedding) if classes.embedding else None
+        return Decoder(layers(), inputs, image, classes.label, embedding)
+
     with torch.device("meta"):
-        size = sum(parameter.numel() for layer in layers() for parameter in layer.parameters())
+        size = sum(parameter.numel() for parameter in make().parameters())
     if size > MAX_PARAMETERS:
         raise SearchSpaceError(
             f"a generator has at most {MAX_PARAMETERS} parameters, found {size}; use smaller widths, latents or images"
         )
-    return Decoder(layers(), inputs, image)
+    return make()
 
 
-def _mlp_layers(plan: MlpPlan, latents: int, image: ImageShape) -> list[Layer]:
-    layers: list[Layer] = [
-        Layer(nn.Linear(size, following, bias=False), nn.BatchNorm1d(following), ACTIVATIONS[plan.activation]())
-        for size, following in itertools.pairwise((latents, *plan.hidden))
-    ]
+def _latents(inputs: Sequence[InputSpec], classes: ClassPlan | None) -> int:
+    """Numbers that the first layer reads."""
+    label, embedding = (classes.label, classes.embedding) if classes else ("", 0)
+    return embedding + sum(spec.shape[0] for spec in inputs if spec.name != label)
+
+
+def _mlp_layers(plan: MlpPlan, latents: int, image: ImageShape, classes: ClassPlan | None) -> list[Part]:
+    layers: list[Part] = []
+    for index, (size, following) in enumerate(itertools.pairwise((latents, *plan.hidden))):
+        norm = _norm(following, classes, "stages" if index else "stem", nn.BatchNorm1d)
+        if classes and classes.shift and not index:
+            norm = ClassShift(nn.BatchNorm1d(following), classes.classes, following, side=0)
+        layers.append(Layer(nn.Linear(size, following, bias=False), norm, ACTIVATIONS[plan.activation]()))
     pixels = nn.Linear(plan.hidden[-1], image.channels * image.height * image.width)
     return [*layers, MapLayer(pixels, None, OUTPUTS[plan.output](), image.height)]
 
 
-def _latents(inputs: Sequence[InputSpec]) -> int:
-    return sum(spec.shape[0] for spec in inputs)
+def _norm(
+    channels: int, classes: ClassPlan | None, place: _Place, kind: type[nn.BatchNorm1d | nn.BatchNorm2d]
+) -> nn.Module:
+    """Batch norm at ``place``, with a scale and shift per class if the class enters there."""
+    if classes and getattr(classes, place):
+        return ConditionalNorm(kind(channels, affine=False), classes.classes)
+    return kind(channels)
 
 
-def _is_dcgan(plan: ConvPlan) -> bool:
-    """Whether DCGAN's own habits hold: its initial weights, and no bias in the last layer."""
-    return plan.upsampling == "transposed" and plan.norm == "batch"
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of a convolutional decoder, made one after another in the order of execution."""
 
+    plan: ConvPlan
+    classes: ClassPlan | None
 
-def _stem(plan: ConvPlan, latents: int) -> Layer:
-    width, features = plan.widths[0], plan.widths[0] * plan.start**2
-    norm = nn.BatchNorm2d(width) if plan.norm == "batch" else None
-    linear = nn.Linear(latents, features, bias=norm is None)
-    return MapLayer(linear, norm, ACTIVATIONS[plan.activation](), plan.start)
+    def all(self, latents: int, image: ImageShape) -> list[Part]:
+        """Every part, from ``latents`` numbers to the image."""
+        plan, parts = self.plan, list[Part]()
+        if plan.rank:
+            parts.append(Layer(nn.Linear(latents, plan.rank, bias=False), None, nn.Identity()))
+        parts.append(self._stem(plan.rank or latents))
+        for stage, width in enumerate(plan.widths):
+            if stage:
+                parts.append(self._double(plan.widths[stage - 1], width))
+            place: _Place = "stages" if stage else "blocks"
+            parts += [self._block(width, place) for _ in range(plan.blocks[stage])]
+        parts.append(self._image(image))
+        return parts
 
+    def _stem(self, latents: int) -> Layer:
+        plan, classes = self.plan, self.classes
+        width, features = plan.widths[0], plan.widths[0] * plan.start**2
+        shift = classes if classes and classes.shift else None
+        norm: nn.Module | None = None
+        if plan.norm == "batch":
+            norm = _norm(width, classes, "stem", nn.BatchNorm2d)
+        linear = nn.Linear(latents, features, bias=norm is None and not shift)
+        if shift:
+            assert norm is None or isinstance(norm, nn.BatchNorm2d)
+            norm = ClassShift(norm, shift.classes, features, plan.start)
+        return MapLayer(linear, norm, self._activation(), plan.start)
 
-def _body(plan: ConvPlan) -> list[Layer]:
-    """Everything between the stem and the layer that makes the image."""
-    layers: list[Layer] = []
-    for stage, width in enumerate(plan.widths):
-        if stage:
-            layers.append(_double(plan, plan.widths[stage - 1], width))
-        if plan.start * 2**stage == plan.blocks_at:
-            layers += [_block(plan, width) for _ in range(plan.blocks)]
-    return layers
+    def _double(self, width: int, following: int) -> Layer:
+        """One x2 stage from ``width`` to ``following`` channels."""
+        early = self.plan.early
+        outputs = following * 4 if early == "shuffle2" else following
+        norm = _norm(outputs, self.classes, "stages", nn.BatchNorm2d)
+        return _upsample(early, width, outputs, self.plan.early_kernel, norm, self._activation(), bias=False)
 
+    def _block(self, width: int, place: _Place) -> Part:
+        plan = self.plan
+        if plan.block == "residual":
+            first = Layer(self._convolution(width), self._block_norm(width, place), self._activation())
+            second = Layer(self._convolution(width), self._block_norm(width, place), nn.Identity())
+            return ResidualBlock(first, second, self._activation())
+        if plan.block == "separable":
+            depthwise, main = depthwise_convolution(width, plan.kernel), convolution(width, width, 1, bias=False)
+            return SeparableLayer(depthwise, main, self._block_norm(width, place), self._activation())
+        return Layer(self._convolution(width), self._block_norm(width, place), self._activation())
 
-def _block(plan: ConvPlan, width: int) -> Layer:
-    main = convolution(width, width, plan.kernel, bias=False)
-    return Layer(main, nn.BatchNorm2d(width), ACTIVATIONS[plan.activation]())
+    def _image(self, image: ImageShape) -> Layer:
+        plan = self.plan
+        factor = {"shuffle2": 2, "shuffle4": 4}.get(plan.last, 1)
+        outputs, output = image.channels * factor**2, OUTPUTS[plan.output]()
+        bias = not plan.is_dcgan
+        return _upsample(plan.last, plan.widths[-1], outputs, plan.last_kernel, None, output, bias=bias)
 
+    def _convolution(self, width: int) -> nn.Conv2d:
+        return convolution(width, width, self.plan.kernel, bias=False)
 
-def _double(plan: ConvPlan, width: int, following: int) -> Layer:
-    """One x2 stage from ``width`` to ``following`` channels."""
-    outputs = following * 4 if plan.upsampling.startswith("shuffle") else following
-    norm, activation = nn.BatchNorm2d(outputs), ACTIVATIONS[plan.activation]()
-    return _upsample(plan, width, outputs, 2, norm, activation, bias=False)
+    def _block_norm(self, width: int, place: _Place) -> nn.Module:
+        return _norm(width, self.classes, place, nn.BatchNorm2d)
 
-
-def _image_layer(plan: ConvPlan, image: ImageShape) -> Layer:
-    outputs = image.channels * (plan.last_factor**2 if plan.upsampling.startswith("shuffle") else 1)
-    activation = OUTPUTS[plan.output]()
-    return _upsample(plan, plan.widths[-1], outputs, plan.last_factor, None, activation, bias=not _is_dcgan(plan))
+    def _activation(self) -> nn.Module:
+        return ACTIVATIONS[self.plan.activation]()
 
 
 def _upsample(
-    plan: ConvPlan, inputs: int, outputs: int, factor: int, norm: nn.Module | None, activation: nn.Module, *, bias: bool
+    kind: str, inputs: int, outputs: int, kernel: int, norm: nn.Module | None, activation: nn.Module, *, bias: bool
 ) -> Layer:
-    """A layer that enlarges by ``factor`` (2, or 4 for a shuffle); ``outputs`` counts the convolution's channels."""
-    if plan.upsampling == "transposed":
+    """A layer that enlarges by 2, or by 4 if ``kind`` is "shuffle4"; ``outputs`` counts the convolution's channels."""
+    if kind == "transposed":
         return Layer(doubling_convolution(inputs, outputs, bias=bias), norm, activation)
-    main = convolution(inputs, outputs, plan.kernel, bias=bias)
-    if plan.upsampling == "nearest":
-        return NearestLayer(main, norm, activation)
-    return ShuffleLayer(main, norm, activation, factor)
+    main = convolution(inputs, outputs, kernel, bias=bias)
+    if kind in ("nearest", "bilinear"):
+        return ResizeLayer(main, norm, activation, kind)
+    return ShuffleLayer(main, norm, activation, 4 if kind == "shuffle4" else 2)

@@ -1,4 +1,4 @@
-"""Layers of a decoder: one weighted operation each, with its norm, activation and change of resolution.
+"""Parts of a decoder in a row: weighted operations with their norm, activation and change of resolution.
 
 The order inside a layer is the one onnxruntime 1.31 fuses on a CPU, seen in its optimised graphs: norm and activation
 directly behind the convolution, and before a depth-to-space rather than after it (also tanh and clip of the image).
@@ -6,23 +6,17 @@ directly behind the convolution, and before a depth-to-space rather than after i
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from search_spaces.channels import ChannelGroup, Slice
-from search_spaces.space import ImageShape, SearchSpaceError
+from search_spaces.norms import ClassShift, ConditionalNorm, norm_slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from benchmarks.inputs import InputSpec
 
 LEAK = 0.2
 """Slope of leaky_relu below 0, from DCGAN (Radford et al. 2015, arXiv:1511.06434, section 3)."""
@@ -36,8 +30,38 @@ OUTPUTS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "hardtanh": nn.H
 """What maps the last layer to [-1, 1]."""
 
 
-class Layer(nn.Module):
-    """main -> norm -> activation; (N, C_in, H, W) or (N, F_in) in, the same kind out.
+class Part(nn.Module):
+    """One module of the row: (N, C_in, H, W) or (N, F_in) in, the same kind out. Says which channels live where.
+
+    ``adds`` tells that the outgoing channels are the incoming ones plus something: they live and die together.
+    """
+
+    adds = False
+
+    def forward(self, x: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        """The outgoing maps or features; ``label`` (N,) is there in a decoder with classes, and only there."""
+        raise NotImplementedError
+
+    @property
+    def channels(self) -> int:
+        """Outgoing channels."""
+        raise NotImplementedError
+
+    def reads(self, name: str) -> tuple[Slice, ...]:
+        """What each incoming channel owns in this part, which is called ``name``."""
+        raise NotImplementedError
+
+    def makes(self, name: str) -> tuple[Slice, ...]:
+        """What each outgoing channel owns in it, in the order of execution."""
+        raise NotImplementedError
+
+    def inner(self, name: str) -> tuple[ChannelGroup, ...]:  # noqa: ARG002 - for parts that have some
+        """Groups that live inside it."""
+        return ()
+
+
+class Layer(Part):
+    """main -> norm -> activation.
 
     ``repeat`` is the number of outputs of ``main`` that make one outgoing channel.
     """
@@ -50,15 +74,33 @@ class Layer(nn.Module):
         self.norm = norm
         self.activation = activation
 
-    def normalise(self, x: torch.Tensor) -> torch.Tensor:
+    def finish(self, x: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
         """Activation of the norm (if there is one) of ``x``."""
-        normed: torch.Tensor = x if self.norm is None else self.norm(x)
-        activated: torch.Tensor = self.activation(normed)
+        if isinstance(self.norm, ConditionalNorm | ClassShift):
+            x = self.norm(x, label)
+        elif self.norm is not None:
+            x = self.norm(x)
+        activated: torch.Tensor = self.activation(x)
         return activated
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        return self.normalise(self.main(x))
+    def forward(self, x: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        """See ``Part``."""
+        return self.finish(self.main(x), label)
+
+    @property
+    def channels(self) -> int:
+        """Outgoing channels."""
+        outputs = self.main.out_features if isinstance(self.main, nn.Linear) else self.main.out_channels
+        assert isinstance(outputs, int)
+        return outputs // self.repeat
+
+    def reads(self, name: str) -> tuple[Slice, ...]:
+        """See ``Part``."""
+        return (Slice(f"{name}.main", "in"),)
+
+    def makes(self, name: str) -> tuple[Slice, ...]:
+        """See ``Part``."""
+        return (Slice(f"{name}.main", "out", self.repeat), *norm_slices(f"{name}.norm", self.norm, self.channels))
 
 
 class MapLayer(Layer):
@@ -75,26 +117,28 @@ class MapLayer(Layer):
         self.side = side
         self.repeat = side * side
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """See the class."""
+    def forward(self, x: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        """See ``Part``."""
         features = self.main(x)
-        return self.to_maps(self.activation(features)) if self.norm is None else self.normalise(self.to_maps(features))
+        if self.norm is None:
+            return self.to_maps(self.activation(features))
+        return self.finish(self.to_maps(features), label)
 
     def to_maps(self, features: torch.Tensor) -> torch.Tensor:
         """(N, C * side²) -> (N, C, side, side); C is read from the layer: right after pruning, and static in a file."""
-        return features.reshape(-1, self.main.out_features // self.repeat, self.side, self.side)
+        return features.reshape(-1, self.channels, self.side, self.side)
 
 
-class NearestLayer(Layer):
-    """Nearest-neighbour resize by 2, then a convolution at the higher resolution: (N, C, H, W) -> (N, C', 2H, 2W)."""
+class ResizeLayer(Layer):
+    """Resize by 2 ("nearest" or "bilinear"), then a convolution at the higher resolution: -> (N, C', 2H, 2W)."""
 
-    def __init__(self, main: nn.Conv2d, norm: nn.Module | None, activation: nn.Module) -> None:
+    def __init__(self, main: nn.Conv2d, norm: nn.Module | None, activation: nn.Module, mode: str) -> None:
         super().__init__(main, norm, activation)
-        self.resize = nn.Upsample(scale_factor=2, mode="nearest")
+        self.resize = nn.Upsample(scale_factor=2, mode=mode)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        return self.normalise(self.main(self.resize(x)))
+    def forward(self, x: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        """See ``Part``."""
+        return self.finish(self.main(self.resize(x)), label)
 
 
 class ShuffleLayer(Layer):
@@ -105,10 +149,72 @@ class ShuffleLayer(Layer):
         self.shuffle = nn.PixelShuffle(factor)
         self.repeat = factor * factor
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        maps: torch.Tensor = self.shuffle(self.normalise(self.main(x)))
+    def forward(self, x: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        """See ``Part``."""
+        maps: torch.Tensor = self.shuffle(self.finish(self.main(x), label))
         return maps
+
+
+class SeparableLayer(Layer):
+    """A depthwise convolution, then one of 1 x 1 pixels; nothing between the two.
+
+    Chollet 2017 (arXiv:1610.02357, section 4.7) found that an activation between them harms; it also means that the
+    depthwise one needs no norm.
+    """
+
+    def __init__(self, depthwise: nn.Conv2d, main: nn.Conv2d, norm: nn.Module | None, activation: nn.Module) -> None:
+        super().__init__(main, norm, activation)
+        self.depthwise = depthwise
+
+    def forward(self, x: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        """See ``Part``."""
+        return self.finish(self.main(self.depthwise(x)), label)
+
+    def reads(self, name: str) -> tuple[Slice, ...]:
+        """See ``Part``; the depthwise convolution carries the incoming channels through."""
+        return (Slice(f"{name}.depthwise", "out"), *super().reads(name))
+
+
+class ResidualBlock(Part):
+    """activation(x + second(first(x))): He et al. 2016 (arXiv:1512.03385, figure 2), no shape changes.
+
+    Args:
+        first: Convolution, norm, activation; its channels are the block's own.
+        second: Convolution and norm; its activation does nothing.
+        activation: Of the sum.
+    """
+
+    adds = True
+
+    def __init__(self, first: Layer, second: Layer, activation: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+        self.activation = activation
+
+    def forward(self, x: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        """See ``Part``."""
+        activated: torch.Tensor = self.activation(x + self.second(self.first(x, label), label))
+        return activated
+
+    @property
+    def channels(self) -> int:
+        """Outgoing channels."""
+        return self.second.channels
+
+    def reads(self, name: str) -> tuple[Slice, ...]:
+        """See ``Part``."""
+        return self.first.reads(f"{name}.first")
+
+    def makes(self, name: str) -> tuple[Slice, ...]:
+        """See ``Part``."""
+        return self.second.makes(f"{name}.second")
+
+    def inner(self, name: str) -> tuple[ChannelGroup, ...]:
+        """The channels between its two convolutions."""
+        own = f"{name}.first"
+        slices = (*self.first.makes(own), *self.second.reads(f"{name}.second"))
+        return (ChannelGroup(own, self.first.channels, slices),)
 
 
 def convolution(channels_in: int, channels_out: int, kernel: int, *, bias: bool) -> nn.Conv2d:
@@ -116,97 +222,11 @@ def convolution(channels_in: int, channels_out: int, kernel: int, *, bias: bool)
     return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=bias)
 
 
+def depthwise_convolution(channels: int, kernel: int) -> nn.Conv2d:
+    """One filter per channel, resolution kept; ``kernel`` is odd."""
+    return nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False)
+
+
 def doubling_convolution(channels_in: int, channels_out: int, *, bias: bool) -> nn.ConvTranspose2d:
     """DCGAN's transposed convolution, which doubles the resolution: 4x4, stride 2, padding 1."""
     return nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1, bias=bias)
-
-
-class Decoder(nn.Module):
-    """Latent vectors -> images: layers in a row, so that every group of channels has one producer and one consumer.
-
-    Args:
-        layers: The first reads the concatenated latents, the last makes the image with values in [-1, 1].
-        inputs: Named real-valued vectors, concatenated in this order.
-        image: Shape of one image.
-    """
-
-    def __init__(self, layers: Sequence[Layer], inputs: Sequence[InputSpec], image: ImageShape) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.inputs = tuple(inputs)
-        self.image = image
-
-    def forward(self, **named: torch.Tensor) -> torch.Tensor:
-        """Images (N, C, H, W) float32 in [-1, 1] from one (N, k) float32 tensor per input, by name.
-
-        Raises:
-            SearchSpaceError: the names are not exactly those of ``inputs``.
-        """
-        names = [spec.name for spec in self.inputs]
-        if set(named) != set(names):
-            raise SearchSpaceError(f"the inputs are {names}, found {sorted(named)}; pass each by its name")
-        x = named[names[0]] if len(names) == 1 else torch.cat([named[name] for name in names], dim=1)
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-    def channel_groups(self) -> tuple[ChannelGroup, ...]:
-        """One group per pair of neighbouring layers, read from the layers as they are (pruned or not).
-
-        Latents and image channels are in no group: their numbers are given from outside.
-        """
-        layers = [(f"layers.{index}", layer) for index, layer in enumerate(self.layers) if isinstance(layer, Layer)]
-        return tuple(_group(name, layer, following) for (name, layer), (following, _) in itertools.pairwise(layers))
-
-
-def _group(name: str, producer: Layer, consumer: str) -> ChannelGroup:
-    outputs = producer.main.out_features if isinstance(producer.main, nn.Linear) else producer.main.out_channels
-    assert isinstance(outputs, int)
-    size = outputs // producer.repeat
-    slices = [Slice(f"{name}.main", "out", producer.repeat)]
-    if isinstance(producer.norm, _BatchNorm):
-        slices.append(Slice(f"{name}.norm", "out", producer.norm.num_features // size))
-    return ChannelGroup(name, size, (*slices, Slice(f"{consumer}.main", "in")))
-
-
-def initialise_dcgan(decoder: Decoder) -> None:
-    """Weights N(0, 0.02), norm scales N(1, 0.02), all else 0: DCGAN (arXiv:1511.06434, section 4)."""
-    for module in decoder.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(module.weight, 0.0, 0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, _BatchNorm):
-            nn.init.normal_(module.weight, 1.0, 0.02)
-            nn.init.zeros_(module.bias)
-
-
-def initialise_scaled(decoder: Decoder) -> None:
-    """Weights N(0, gain² / fan_in), biases 0: signals keep their size through the layers, also where there is no norm.
-
-    He et al. 2015 (arXiv:1502.01852, equation 10). We differ in counting the inputs that really reach an output:
-    a transposed convolution's kernel is spread over stride² output positions.
-    """
-    for layer in decoder.layers:
-        assert isinstance(layer, Layer)
-        main = layer.main
-        assert isinstance(main, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
-        nn.init.normal_(main.weight, 0.0, _gain(layer.activation) / math.sqrt(_fan_in(main)))
-        if main.bias is not None:
-            nn.init.zeros_(main.bias)
-
-
-def _fan_in(main: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> float:
-    if isinstance(main, nn.Linear):
-        return float(main.in_features)
-    spread = math.prod(main.stride) if isinstance(main, nn.ConvTranspose2d) else 1
-    return main.in_channels * math.prod(main.kernel_size) / spread
-
-
-def _gain(activation: nn.Module) -> float:
-    """1 / sqrt(E[f(x)²]) for x ~ N(0, 1); 0.5 for an output, so that tanh and clip start in their linear range."""
-    if isinstance(activation, nn.LeakyReLU):
-        return math.sqrt(2 / (1 + LEAK**2))
-    if isinstance(activation, nn.Hardswish):
-        return 1.7367  # by quadrature: 2e6 quantile midpoints
-    return math.sqrt(2) if isinstance(activation, nn.ReLU) else 0.5

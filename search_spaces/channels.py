@@ -28,7 +28,8 @@ class Slice:
 
     Args:
         module: Dotted path inside the generator.
-        axis: "out" for what a layer makes (and for norms), "in" for what it reads.
+        axis: "out" for what a layer makes, "in" for what it reads. Norms, a class's tables and depthwise
+            convolutions, which carry channels through, are cut along "out".
         repeat: Indices per channel: side² for a linear layer that is reshaped to maps, r² before a PixelShuffle(r).
     """
 
@@ -39,7 +40,11 @@ class Slice:
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """``size`` channels that can only be removed everywhere at once: producers, then norms (out), consumers (in)."""
+    """``size`` channels that can only be removed everywhere at once.
+
+    ``slices`` stand in the order of execution: a producer (out) before what scales its channels (out) and before its
+    consumers (in). Of several producers, whose channels are added, each stands before its own norm.
+    """
 
     name: str
     size: int
@@ -62,7 +67,7 @@ def keep_channels(
     Everything is checked before anything is changed.
 
     Args:
-        module: Made of Conv2d, ConvTranspose2d, Linear and BatchNorm where the groups touch it.
+        module: Made of Conv2d, ConvTranspose2d, Linear, BatchNorm and Embedding where the groups touch it.
         kept: Group name -> channels to keep, increasing. Groups that are not named stay whole.
         groups: Default: ``module.channel_groups()``.
 
@@ -79,8 +84,8 @@ def zero_channels(
 ) -> None:
     """Silence, in place and without changing a shape, every channel that ``keep_channels`` would remove.
 
-    The producers' weights and biases and the norms' scales and shifts become 0. The output in eval mode then equals
-    that of the pruned module, provided that the activations map 0 to 0.
+    The producers' weights and biases and the scales and shifts of norms, also those of every class, become 0. The
+    output in eval mode then equals that of the pruned module, provided that the activations map 0 to 0.
 
     Raises:
         SearchSpaceError: as ``keep_channels``.
@@ -156,12 +161,19 @@ def _indices(channels: Sequence[int], repeat: int) -> torch.Tensor:
     return (first[:, None] + torch.arange(repeat)).flatten()
 
 
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether ``layer`` is a convolution with one filter per channel, which carries the channels through."""
+    return isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels == layer.out_channels
+
+
 def _sizes(layer: nn.Module) -> dict[Axis, str]:
     """Axis -> name of the attribute that holds its size; refuses layers that cannot be sliced."""
+    if is_depthwise(layer):
+        return {"out": "out_channels"}
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
         if layer.groups != 1:
             raise SearchSpaceError(
-                f"only ungrouped convolutions can be sliced, found groups={layer.groups} in {layer}; "
+                f"only ungrouped and depthwise convolutions can be sliced, found groups={layer.groups} in {layer}; "
                 "leave this layer out of the groups"
             )
         return {"out": "out_channels", "in": "in_channels"}
@@ -169,9 +181,11 @@ def _sizes(layer: nn.Module) -> dict[Axis, str]:
         return {"out": "out_features", "in": "in_features"}
     if isinstance(layer, _BatchNorm):
         return {"out": "num_features"}
+    if isinstance(layer, nn.Embedding):
+        return {"out": "embedding_dim"}
     raise SearchSpaceError(
-        f"only Conv2d, ConvTranspose2d, Linear and BatchNorm can be sliced, found {type(layer).__name__}; "
-        "leave this layer out of the groups"
+        "only Conv2d, ConvTranspose2d, Linear, BatchNorm and Embedding can be sliced, "
+        f"found {type(layer).__name__}; leave this layer out of the groups"
     )
 
 
@@ -188,6 +202,8 @@ def _tensors(layer: nn.Module, axis: Axis) -> dict[str, int]:
     """Name of each tensor of ``layer`` that has ``axis`` -> the dimension along which it lies."""
     if isinstance(layer, _BatchNorm):
         names = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), 0)
+    elif isinstance(layer, nn.Embedding):
+        names = {"weight": 1}
     else:
         transposed = isinstance(layer, nn.ConvTranspose2d)
         names = {"weight": int(transposed == (axis == "out"))}
@@ -202,4 +218,6 @@ def _slice_layer(layer: nn.Module, axis: Axis, index: torch.Tensor) -> None:
         short = tensor.detach().index_select(dimension, index.to(tensor.device)).contiguous()
         trainable = isinstance(tensor, nn.Parameter)
         setattr(layer, name, nn.Parameter(short, requires_grad=tensor.requires_grad) if trainable else short)
-    setattr(layer, _sizes(layer)[axis], len(index))
+    sizes = ("out_channels", "in_channels", "groups") if is_depthwise(layer) else (_sizes(layer)[axis],)
+    for size in sizes:
+        setattr(layer, size, len(index))

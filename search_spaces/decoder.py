@@ -3,59 +3,152 @@
 Values and conditions come from measurements in onnxruntime on a CPU (one thread, batch 1 and 32): convolutions at low
 resolution with one large depth-to-space at the end were fastest per quality, transposed convolutions cannot run in
 int8 at all, and below 30 µs the number of nodes counts rather than the arithmetic.
+
+Odds lean towards what is fast: where every choice is drawn equally often, hardly any network but an MLP is fifteen
+times as fast as the stock one, and a search would learn little from its first proposals.
+`examples/studies/time_space.py` times random genotypes.
 """
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.space import Choice, Genotype, ImageShape, SearchSpace, SearchSpaceError
+from search_spaces.plans import ConvPlan, check_vectors, conv_plan, dcgan_plan, doublings, mlp_plan, square_side
+from search_spaces.space import Choice, Condition, Genotype, ImageShape, SearchSpace, SearchSpaceError
 
 if TYPE_CHECKING:  # torch is imported once something is built
     from torch import nn
 
     from benchmarks.inputs import InputSpec
-    from search_spaces.blocks import Decoder
+    from search_spaces.network import Decoder
 
-_CONV = {"body": ("conv",)}
-_MLP = {"body": ("mlp",)}
-_BY_TWO = ("transposed", "nearest", "shuffle2")
-_MAX_DCGAN_WIDTH, _MAX_DCGAN_STAGES, _MAX_LATENTS = 8192, 10, 65536
+_MAX_DCGAN_WIDTH, _MAX_DCGAN_STAGES = 8192, 10
 
+_CONV: Condition = {"body": ("conv",)}
+MLP: Condition = {"body": ("mlp",)}
+_BY_TWO = ("transposed", "nearest", "bilinear", "shuffle2")
+_WITH_KERNEL = ("nearest", "bilinear", "shuffle2", "shuffle4")
+_THREE_STAGES: Condition = {"start": (4,), "last": _BY_TWO}
+EARLY_STAGES: tuple[Condition, ...] = ({"start": (4,)}, {"start": (8,), "last": _BY_TWO})
+"""When there is an x2 stage before the last layer, in images of 32 pixels."""
 
-@dataclass(frozen=True)
-class ConvPlan:
-    """A convolutional decoder with every number decided.
+_BLOCKS = (0, 1, 2, 3, 4)
+_ANY_BLOCK: tuple[Condition, ...] = ({"blocks": (1, 2, 3, 4)}, {"blocks2": (1, 2, 3)}, {"blocks3": (1, 2)})
 
-    Args:
-        start: Pixels (side) of the first maps.
-        widths: Channels of the first maps, then of the maps after each x2 stage but the image.
-        last_factor: Upsampling by the stage that makes the image: 2, or 4 for one large depth-to-space.
-        blocks_at: Pixels (side) at which the ``blocks`` extra convolutions stand.
-    """
-
-    start: int
-    widths: tuple[int, ...]
-    last_factor: int
-    upsampling: str
-    blocks: int
-    blocks_at: int
-    kernel: int
-    activation: str
-    norm: str
-    output: str
-
-
-@dataclass(frozen=True)
-class MlpPlan:
-    """Linear layers of ``hidden`` features with batch norm, then one to all pixels."""
-
-    hidden: tuple[int, ...]
-    activation: str
-    output: str
+STEM: dict[str, Choice] = {
+    "body": Choice(("conv", "mlp"), why="an MLP is the fastest there is and the first to lose quality", odds=(11, 1)),
+    "hidden": Choice((64, 128, 256, 512), unit="features", when=MLP, why="weights are read once per call"),
+    "layers": Choice((1, 2, 3), unit="hidden layers", when=MLP, why="each is one more node"),
+    "rank": Choice(
+        (0, 8, 16, 32),
+        unit="numbers",
+        when=_CONV,
+        why="the inputs are first reduced to so many: fewer weights to read, one more node; 0 = they are not",
+    ),
+    "start": Choice((4, 8), unit="pixels", when=_CONV, why="side of the first maps; 8 saves a stage and its nodes"),
+    "width": Choice(
+        (16, 24, 32, 40, 48, 64, 96, 128, 192, 256),
+        unit="channels",
+        when=_CONV,
+        why="of the first maps; kernels want multiples of 8, int8 kernels of 16",
+        odds=(4, 4, 4, 4, 4, 4, 2, 2, 1, 1),
+    ),
+}
+STAGES: dict[str, Choice] = {
+    "last": Choice(
+        (*_BY_TWO, "shuffle4"),
+        when=_CONV,
+        why="upsampling that makes the image; shuffle4 (depth-to-space) computes it at a quarter of its side; "
+        "transposed has no int8 kernel in onnxruntime",
+        odds=(1, 1, 1, 2, 5),
+    ),
+    "last_kernel": Choice(
+        (1, 3, 5),
+        unit="pixels",
+        when={"last": _WITH_KERNEL},
+        why="of the convolution that makes the image; a transposed one is 4 x 4",
+        odds=(1, 3, 1),
+    ),
+    "early": Choice(
+        _BY_TWO,
+        when=EARLY_STAGES,
+        why="upsampling of the x2 stages before the last: two from 4 pixels, one from 8, and one less before "
+        "shuffle4 (in images of 32 pixels)",
+        odds=(1, 1, 1, 2),
+    ),
+    "early_kernel": Choice(
+        (1, 3, 5),
+        unit="pixels",
+        when={"early": ("nearest", "bilinear", "shuffle2")},
+        why="of their convolutions",
+        odds=(2, 3, 1),
+    ),
+    "width2": Choice(
+        (8, 16, 24, 32, 40, 48, 64, 96, 128),
+        unit="channels",
+        when=EARLY_STAGES,
+        why="of the maps after the first x2 stage",
+        odds=(3, 3, 3, 3, 2, 2, 2, 1, 1),
+    ),
+    "width3": Choice(
+        (8, 16, 24, 32, 48, 64),
+        unit="channels",
+        when=_THREE_STAGES,
+        why="after the second; each further one, in images above 32 pixels, halves the width",
+        odds=(3, 3, 2, 2, 1, 1),
+    ),
+}
+BLOCKS: dict[str, Choice] = {
+    "blocks": Choice(
+        _BLOCKS,
+        unit="blocks",
+        when=_CONV,
+        why="at the first resolution: depth there costs little and pays most in quality",
+        odds=(2, 3, 3, 2, 1),
+    ),
+    "blocks2": Choice(
+        (0, 1, 2, 3), unit="blocks", when=EARLY_STAGES, why="after the first x2 stage", odds=(4, 3, 2, 1)
+    ),
+    "blocks3": Choice((0, 1, 2), unit="blocks", when=_THREE_STAGES, why="after the second", odds=(4, 2, 1)),
+    "block": Choice(
+        ("plain", "residual", "separable"),
+        when=_ANY_BLOCK,
+        why="plain: one convolution; residual: two with a skip around them; separable: a depthwise and a 1 x 1 one, "
+        "fewer operations but one more node",
+        odds=(2, 1, 1),
+    ),
+    "kernel": Choice((3, 5), unit="pixels", when=_ANY_BLOCK, why="of the blocks' convolutions", odds=(3, 1)),
+}
+# There is no "none": of the convolutional decoders without norms that were tried on small discs (L2, Adam at
+# 2e-3 to 1e-4, 150 to 400 steps, all four upsamplings) every one ended at the blank image, those with norms
+# did not; and a norm behind a convolution is free once it is folded into the weights.
+NORM = Choice(
+    ("batch", "convs"),
+    when=_CONV,
+    why="batch norm after every layer as in DCGAN, or after convolutions only, which saves a node",
+)
+FUNCTIONS: dict[str, Choice] = {
+    "activation": Choice(("relu", "leaky_relu", "hardswish"), why="relu fuses with every kernel", odds=(2, 1, 1)),
+    "output": Choice(("tanh", "hardtanh"), why="what maps to [-1, 1]; hardtanh is a clip"),
+}
+DCGAN64: dict[str, Any] = {
+    "body": "conv",
+    "rank": 0,
+    "start": 4,
+    "width": 256,
+    "last": "transposed",
+    "early": "transposed",
+    "width2": 128,
+    "width3": 64,
+    "blocks": 0,
+    "blocks2": 0,
+    "blocks3": 0,
+    "norm": "batch",
+    "activation": "relu",
+    "output": "tanh",
+}
 
 
 def build_decoder(genotype: Genotype, inputs: Sequence[InputSpec], image: ImageShape) -> nn.Module:
@@ -66,10 +159,10 @@ def build_decoder(genotype: Genotype, inputs: Sequence[InputSpec], image: ImageS
     """
     from search_spaces import assembly
 
-    check_inputs(inputs)
+    check_vectors("decoder", inputs)
     if genotype["body"] == "mlp":
-        return assembly.build_mlp(_mlp_plan(genotype, image), inputs, image)
-    return assembly.build_conv(_conv_plan(genotype, image), inputs, image)
+        return assembly.build_mlp(mlp_plan(genotype, image), inputs, image)
+    return assembly.build_conv(conv_plan(genotype, image), inputs, image)
 
 
 def dcgan(widths: Sequence[int], inputs: Sequence[Any], image: Any) -> Decoder:
@@ -88,20 +181,28 @@ def dcgan(widths: Sequence[int], inputs: Sequence[Any], image: Any) -> Decoder:
 
     image = ImageShape.from_json(image)
     specs = tuple(spec if isinstance(spec, InputSpec) else InputSpec.from_json(spec) for spec in inputs)
-    check_inputs(specs)
+    check_vectors("decoder", specs)
+    return assembly.build_conv(stock_plan(widths, image), specs, image)
+
+
+def stock_plan(widths: Sequence[int], image: ImageShape) -> ConvPlan:
+    """The plan of a DCGAN with ``widths``, which may come from a file.
+
+    Raises:
+        SearchSpaceError: as ``dcgan``.
+    """
     fits = all(isinstance(w, int) and not isinstance(w, bool) and 1 <= w <= _MAX_DCGAN_WIDTH for w in widths)
     if not fits or not 1 <= len(widths) <= _MAX_DCGAN_STAGES:
         raise SearchSpaceError(
             f"widths are 1 to {_MAX_DCGAN_STAGES} integers from 1 to {_MAX_DCGAN_WIDTH}, "
             f"found {reprlib.repr(widths)}; write for example [256, 128, 64]"
         )
-    side, factor = _side(image), 2 ** len(widths)
+    side, factor = square_side(image), 2 ** len(widths)
     if side % factor:
         raise SearchSpaceError(
             f"{len(widths)} widths need an image side that is a multiple of {factor}, found {side}; change one of them"
         )
-    plan = ConvPlan(side // factor, tuple(widths), 2, "transposed", 0, 0, 3, "relu", "batch", "tanh")
-    return assembly.build_conv(plan, specs, image)
+    return dcgan_plan(widths, side // factor)
 
 
 def dcgan_widths(image: ImageShape, *, ngf: int = 64, scale: float = 1.0) -> tuple[int, ...]:
@@ -117,149 +218,14 @@ def dcgan_widths(image: ImageShape, *, ngf: int = 64, scale: float = 1.0) -> tup
     """
     if not scale > 0:
         raise SearchSpaceError(f"scale must be above 0, found {scale}; 1.0 is the stock DCGAN")
-    stages = _doublings(image, 4, smallest=1)
+    stages = doublings(image, 4, smallest=1)
     return tuple(max(1, round(scale * ngf * 2**stage)) for stage in reversed(range(stages)))
 
-
-def _mlp_plan(genotype: Mapping[str, Any], image: ImageShape) -> MlpPlan:
-    _side(image)
-    return MlpPlan((genotype["hidden"],) * genotype["layers"], genotype["activation"], genotype["output"])
-
-
-def _conv_plan(genotype: Mapping[str, Any], image: ImageShape) -> ConvPlan:
-    start, upsampling, blocks = genotype["start"], genotype["upsampling"], genotype["blocks"]
-    last_doublings = 2 if upsampling == "shuffle4" else 1
-    stages = _doublings(image, start, smallest=last_doublings) - last_doublings
-    blocks_at = genotype.get("blocks_at", start)
-    if blocks and blocks_at > start * 2**stages:
-        raise SearchSpaceError(
-            f"blocks_at must be a resolution before the last stage ({start * 2**stages} pixels here), "
-            f"found {blocks_at}; choose blocks_at {start}"
-        )
-    taper = genotype.get("taper", 1.0)
-    return ConvPlan(
-        start=start,
-        widths=tuple(_multiple_of_8(genotype["width"] * taper**stage) for stage in range(stages + 1)),
-        last_factor=2**last_doublings,
-        upsampling=upsampling,
-        blocks=blocks,
-        blocks_at=blocks_at,
-        kernel=genotype.get("kernel", 3),
-        activation=genotype["activation"],
-        norm=genotype["norm"],
-        output=genotype["output"],
-    )
-
-
-def _multiple_of_8(width: float) -> int:
-    """The nearest multiple of 8 (halves go up), at least 8."""
-    return max(8, 8 * int(width / 8 + 0.5))
-
-
-def _side(image: ImageShape) -> int:
-    if image.height != image.width:
-        raise SearchSpaceError(
-            f"images of this space are square, found {image.height} x {image.width}; pad or crop them"
-        )
-    return image.height
-
-
-def _doublings(image: ImageShape, start: int, *, smallest: int) -> int:
-    """The k with side = start * 2^k."""
-    side = _side(image)
-    doublings = (side // start).bit_length() - 1
-    if start << max(doublings, 0) != side or doublings < smallest:
-        raise SearchSpaceError(
-            f"from {start} pixels the image side must be {start} * 2^k with k >= {smallest} "
-            f"({', '.join(str(start << k) for k in range(smallest, smallest + 4))} ...), found {side}; "
-            "resize the images, or choose another start or upsampling"
-        )
-    return doublings
-
-
-def check_inputs(inputs: Sequence[InputSpec]) -> None:
-    """Raise ``SearchSpaceError`` unless ``inputs`` are distinct float32 vectors with 1 to 65536 numbers in all."""
-    for spec in inputs:
-        if spec.dtype != "float32" or len(spec.shape) != 1:
-            raise SearchSpaceError(
-                f"space 'decoder' takes real-valued vectors only (float32, shape (k,)), found input {spec.name!r} "
-                f"with dtype {spec.dtype} and shape {tuple(spec.shape)}; leave it out or use a space that embeds it"
-            )
-    names = [spec.name for spec in inputs]
-    if len(set(names)) < len(names):
-        raise SearchSpaceError(f"every input has a name of its own, found {names}; rename one")
-    size = sum(spec.shape[0] for spec in inputs)
-    if not 1 <= size <= _MAX_LATENTS:
-        raise SearchSpaceError(
-            f"space 'decoder' needs 1 to {_MAX_LATENTS} latents in all, found {size}; change the inputs' shapes"
-        )
-
-
-_ALWAYS_BY_TWO = {**_CONV, "upsampling": _BY_TWO}
 
 DECODER = SearchSpace(
     name="decoder",
     description="latent vectors -> square images: convolutional decoders, the stock DCGAN among them, and small MLPs",
-    knobs={
-        "body": Choice(("conv", "mlp"), why="an MLP is the fastest there is and the first to lose quality"),
-        "hidden": Choice((128, 256, 512), unit="features", when=_MLP, why="weights are read once per call"),
-        "layers": Choice((1, 2), unit="hidden layers", when=_MLP),
-        "start": Choice((4, 8), unit="pixels", when=_CONV, why="side of the first maps; 8 saves a stage and its nodes"),
-        "width": Choice(
-            (16, 24, 32, 40, 48, 64, 96, 128, 192, 256),
-            unit="channels",
-            when=_CONV,
-            why="of the first maps; kernels want multiples of 8, int8 kernels of 16",
-        ),
-        "upsampling": Choice(
-            ("transposed", "nearest", "shuffle2", "shuffle4"),
-            when=_CONV,
-            why="shuffle4 computes the image at a quarter of its side; transposed has no int8 kernel in onnxruntime",
-        ),
-        "taper": Choice(
-            (0.5, 1.0),
-            unit="times the width per x2 stage",
-            when=(_ALWAYS_BY_TWO, {**_CONV, "start": (4,)}),
-            why="0.5 as in DCGAN; rounded to a multiple of 8; shuffle4 from 8 to 32 pixels has no stage to taper",
-        ),
-        "blocks": Choice(
-            (0, 1, 2, 3, 4),
-            unit="convolutions",
-            when=_CONV,
-            why="depth at low resolution costs little and pays most in quality",
-        ),
-        "blocks_at": Choice(
-            (4, 8), unit="pixels", when={**_CONV, "start": (4,), "blocks": (1, 2, 3, 4)}, why="side of their maps"
-        ),
-        "kernel": Choice(
-            (3, 5),
-            unit="pixels",
-            when=({**_CONV, "upsampling": ("nearest", "shuffle2", "shuffle4")}, {**_CONV, "blocks": (1, 2, 3, 4)}),
-            why="of every convolution but the transposed ones, which are 4 x 4",
-        ),
-        # There is no "none": of the convolutional decoders without norms that were tried on small discs (L2, Adam at
-        # 2e-3 to 1e-4, 150 to 400 steps, all four upsamplings) every one ended at the blank image, those with norms
-        # did not; and a norm behind a convolution is free once it is folded into the weights.
-        "norm": Choice(
-            ("batch", "convs"),
-            when=_CONV,
-            why="batch norm after every layer as in DCGAN, or after convolutions only, which saves a node",
-        ),
-        "activation": Choice(("relu", "leaky_relu", "hardswish"), why="relu fuses with every kernel"),
-        "output": Choice(("tanh", "hardtanh"), why="what maps to [-1, 1]; hardtanh is a clip"),
-    },
+    knobs={**STEM, **STAGES, **BLOCKS, "norm": NORM, **FUNCTIONS},
     build=build_decoder,
-    named={
-        "dcgan64": {
-            "body": "conv",
-            "start": 4,
-            "width": 256,
-            "upsampling": "transposed",
-            "taper": 0.5,
-            "blocks": 0,
-            "norm": "batch",
-            "activation": "relu",
-            "output": "tanh",
-        },
-    },
+    named={"dcgan64": DCGAN64},
 )

@@ -5,7 +5,6 @@ Nothing here imports torch: listing, counting, checking and sampling a space cos
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import itertools
@@ -15,7 +14,9 @@ import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.choices import Choice, Condition, Genotype, Scalar, SearchSpaceError, index_of, match_value, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,19 +24,20 @@ if TYPE_CHECKING:
 
     from benchmarks.inputs import InputSpec
 
-Scalar: TypeAlias = int | float | str | bool
-Genotype: TypeAlias = Mapping[str, Scalar]
-"""One setting of every active knob; plain JSON."""
-
-Condition: TypeAlias = Mapping[str, tuple[Scalar, ...]]
-"""Knob -> the values it may have; holds if every named knob is active and has one of its values."""
+__all__ = [
+    "Choice",
+    "Condition",
+    "Genotype",
+    "ImageShape",
+    "Scalar",
+    "SearchSpace",
+    "SearchSpaceError",
+    "genotype_id",
+    "nearest",
+]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MAX_CHANNELS, _MAX_SIDE = 64, 4096
-
-
-class SearchSpaceError(ValueError):
-    """A space, a genotype or a channel selection breaks a rule; the message says which, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -80,52 +82,6 @@ class ImageShape:
             "an image shape is {channels, height, width} or [channels, height, width], "
             f"found {reprlib.repr(data)}; write for example [1, 32, 32]"
         )
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What one knob may be set to, and when the knob exists at all.
-
-    Args:
-        values: Distinct JSON scalars (finite numbers, strings, booleans), at least one.
-        unit: Plural noun, or empty.
-        why: One line for whoever chooses what to search.
-        when: The knob is active if this condition holds: knob -> values, all of which must hold. A tuple of such
-            conditions means "any of them"; the empty mapping means always.
-
-    Raises:
-        SearchSpaceError: a value is no scalar or stands twice, or a condition allows nothing.
-    """
-
-    values: tuple[Scalar, ...]
-    unit: str = ""
-    why: str = ""
-    when: Condition | tuple[Condition, ...] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check_values("a choice", self.values)
-        if isinstance(self.when, tuple) and not self.when:
-            raise SearchSpaceError("`when` must hold at least one condition, found (); leave it out for 'always'")
-        for condition in self.conditions:
-            for knob, allowed in condition.items():
-                _check_values(f"the condition on {knob!r}", allowed)
-
-    @property
-    def conditions(self) -> tuple[Condition, ...]:
-        """The conditions of which one must hold; ``({},)`` for a knob that is always active."""
-        return self.when if isinstance(self.when, tuple) else (self.when,)
-
-    def holds(self, settings: Genotype) -> bool:
-        """Whether this knob is active beside ``settings``, which must hold active knobs only."""
-        return any(
-            all(knob in settings and _index(settings[knob], allowed) is not None for knob, allowed in condition.items())
-            for condition in self.conditions
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """``values, unit, why`` and ``when``, a list of conditions (empty: always active)."""
-        when = [{knob: list(allowed) for knob, allowed in condition.items()} for condition in self.conditions]
-        return {"values": list(self.values), "unit": self.unit, "why": self.why, "when": [c for c in when if c]}
 
 
 @dataclass(frozen=True)
@@ -186,7 +142,7 @@ class SearchSpace:
                         f"declare that one first{nearest(parent, tuple(earlier))}"
                     )
                 for value in allowed:
-                    _match(f"knob {knob!r}: the condition on {parent!r}", value, earlier[parent].values)
+                    match_value(f"knob {knob!r}: the condition on {parent!r}", value, earlier[parent].values)
             earlier[knob] = choice
 
     def active(self, genotype: Genotype) -> tuple[str, ...]:
@@ -230,7 +186,7 @@ class SearchSpace:
                     f"knob {knob!r} of space {self.name!r} is active here and must be set, found nothing; "
                     f"choose one of {list(choice.values)}"
                 )
-            settings[knob] = _match(f"knob {knob!r} of space {self.name!r}", genotype[knob], choice.values)
+            settings[knob] = match_value(f"knob {knob!r} of space {self.name!r}", genotype[knob], choice.values)
         return settings
 
     def id(self, genotype: Genotype) -> str:
@@ -269,34 +225,46 @@ class SearchSpace:
                 yield self._ordered({**branch.settings, **dict(zip(branch.leaves, values, strict=True))})
 
     def sample(self, rng: np.random.Generator, fixed: Genotype | None = None) -> dict[str, Scalar]:
-        """One genotype, uniform over all genotypes (not over values knob by knob), in canonical form.
+        """One genotype, decided knob by knob: each active knob takes a value with its ``Choice.shares``.
+
+        Not uniform over genotypes: most of a large space lies where most knobs are active, and its simplest networks
+        would never be drawn.
 
         Args:
             rng: Source of randomness; one draw is taken from it for the branch, one per free knob.
-            fixed: Knob -> value that the genotype must have (active); uniform over those genotypes.
+            fixed: Knob -> value that the genotype must have (active); then drawn as above among those that do.
 
         Raises:
             SearchSpaceError: ``fixed`` names an unknown knob or value, or knobs that are never active together.
         """
         fixed = self._match_all(fixed or {})
-        weights = [branch.count if self._admits(branch, fixed) else 0 for branch in self._branches]
-        weights = [
-            weight // math.prod(len(self.knobs[k].values) for k in fixed if k in branch.leaves)
-            for weight, branch in zip(weights, self._branches, strict=True)
-        ]
-        total = sum(weights)
-        if not total:
-            raise SearchSpaceError(f"no genotype of space {self.name!r} has {dict(fixed)}; free one of these knobs")
-        branch = self._branches[int(rng.choice(len(weights), p=[weight / total for weight in weights]))]
+        branches, shares = self._admitted(tuple(fixed.items()))
+        branch = branches[int(rng.choice(len(branches), p=shares))]
         settings = dict(branch.settings)
         for leaf in branch.leaves:
-            values = self.knobs[leaf].values
-            settings[leaf] = fixed[leaf] if leaf in fixed else values[int(rng.integers(len(values)))]
+            choice = self.knobs[leaf]
+            drawn = choice.values[int(rng.choice(len(choice.values), p=choice.shares()))]
+            settings[leaf] = fixed.get(leaf, drawn)
         return self._ordered(settings)
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 - spaces live as long as their process
+    def _admitted(self, fixed: tuple[tuple[str, Scalar], ...]) -> tuple[tuple[_Branch, ...], tuple[float, ...]]:
+        """The branches with the settings ``fixed``, and the probability of each."""
+        branches = tuple(branch for branch in self._branches if self._admits(branch, dict(fixed)))
+        if not branches:
+            raise SearchSpaceError(f"no genotype of space {self.name!r} has {dict(fixed)}; free one of these knobs")
+        weights = [math.prod(self._share(*setting) for setting in branch.settings.items()) for branch in branches]
+        return branches, tuple(weight / sum(weights) for weight in weights)
+
+    def _share(self, knob: str, value: Scalar) -> float:
+        choice = self.knobs[knob]
+        index = index_of(value, choice.values)
+        assert index is not None
+        return choice.shares()[index]
 
     def _match_all(self, fixed: Genotype) -> dict[str, Scalar]:
         self._check_known(fixed)
-        return {k: _match(f"knob {k!r} of space {self.name!r}", v, self.knobs[k].values) for k, v in fixed.items()}
+        return {k: match_value(f"knob {k!r} of space {self.name!r}", v, self.knobs[k].values) for k, v in fixed.items()}
 
     def _check_known(self, genotype: Mapping[Any, Any]) -> None:
         for knob in genotype:
@@ -338,41 +306,3 @@ def genotype_id(space_name: str, genotype: Genotype) -> str:
 
 def _decides(branch: _Branch, knob: str) -> bool:
     return knob in branch.settings or knob in branch.leaves
-
-
-def _index(value: object, values: Sequence[Scalar]) -> int | None:
-    """Where ``value`` stands in ``values``; 1 and 1.0 are equal, 1 and True are not."""
-    for index, candidate in enumerate(values):
-        if isinstance(candidate, bool) == isinstance(value, bool) and candidate == value:
-            return index
-    return None
-
-
-def _match(rule: str, value: object, values: tuple[Scalar, ...]) -> Scalar:
-    index = _index(value, values)
-    if index is None:
-        raise SearchSpaceError(
-            f"{rule} must be one of {list(values)}, found {reprlib.repr(value)}; choose one{nearest(value, values)}"
-        )
-    return values[index]
-
-
-def nearest(found: object, options: Sequence[Scalar]) -> str:
-    """``"; did you mean …?"``: nearest in size among numbers, in spelling otherwise; empty if nothing is near."""
-    numbers = [o for o in options if isinstance(o, int | float) and not isinstance(o, bool)]
-    if isinstance(found, int | float) and not isinstance(found, bool):
-        near = min(numbers, key=lambda number: abs(number - found)) if numbers and -1e300 < found < 1e300 else None
-        return "" if near is None else f"; did you mean {near!r}?"
-    spelled = {str(option): option for option in options}
-    close = difflib.get_close_matches(str(found)[:64], list(spelled), n=1)
-    return f"; did you mean {spelled[close[0]]!r}?" if close else ""
-
-
-def _check_values(what: str, values: object) -> None:
-    if not isinstance(values, tuple) or not values:
-        raise SearchSpaceError(f"{what} needs a tuple of at least one value, found {reprlib.repr(values)}; list them")
-    for index, value in enumerate(values):
-        if not isinstance(value, int | float | str) or (isinstance(value, float) and not math.isfinite(value)):
-            raise SearchSpaceError(f"{what} holds finite numbers, strings or booleans, found {value!r}; replace it")
-        if _index(value, values[:index]) is not None:
-            raise SearchSpaceError(f"{what} lists each value once, found {value!r} twice; remove one")

@@ -103,6 +103,7 @@ def check_genotype(
         module = check_build(space, genotype, inputs, image)
         check_output(module, _draw(inputs, rng), image)
         check_training(module, _draw(inputs, rng), image)
+        check_integer_inputs(module, inputs, _draw(inputs, rng))
         check_export(module, _draw(inputs, rng), export=export, run=run)
         check_channels(module, _draw(inputs, rng), rng)
     except ContractError as error:
@@ -145,6 +146,18 @@ def check_output(module: nn.Module, inputs: Mapping[str, torch.Tensor], image: I
     _require(float((images - images[0]).abs().max()) > 0, "images must depend on the inputs")
 
 
+def check_integer_inputs(module: nn.Module, specs: Sequence[InputSpec], inputs: Mapping[str, torch.Tensor]) -> None:
+    """Images depend on each integer input, all else being equal, once tables that start alike have been learnt."""
+    module = copy.deepcopy(module)
+    _disturb(module, seed=2)
+    for spec in (spec for spec in specs if spec.prior["kind"] == "integers"):
+        low, high = spec.prior["low"], spec.prior["high"]
+        values = inputs[spec.name]
+        others = torch.where(values < high, values + 1, low) if low < high else values
+        change = (_generate(module, inputs) - _generate(module, {**inputs, spec.name: others})).abs().max()
+        _require(low == high or float(change) > 0, f"images must depend on {spec.name}")
+
+
 def check_training(module: nn.Module, inputs: Mapping[str, torch.Tensor], image: ImageShape) -> None:
     """One step of SGD: a finite loss, and a gradient that is finite and somewhere not 0 for every parameter."""
     module.train()
@@ -174,7 +187,7 @@ def check_export(module: nn.Module, inputs: Mapping[str, torch.Tensor], *, expor
 def check_channels(module: nn.Module, inputs: Mapping[str, torch.Tensor], rng: np.random.Generator) -> None:
     """Removing random channels of every group gives the images that silencing them gives, and really removes them.
 
-    Norms first get statistics, scales and shifts of their own, as after training.
+    Norms first get statistics, scales and shifts of their own, and tables other rows, as after training.
     """
     _require(isinstance(module, HasChannelGroups), "a generator has channel_groups()")
     assert isinstance(module, HasChannelGroups)
@@ -182,7 +195,7 @@ def check_channels(module: nn.Module, inputs: Mapping[str, torch.Tensor], rng: n
     kept = {group.name: _some_channels(group, rng) for group in groups}
     pruned, masked = copy.deepcopy(module), copy.deepcopy(module)
     for copied in (pruned, masked):
-        _disturb_norms(copied, seed=1)
+        _disturb(copied, seed=1)
     keep_channels(pruned, kept)
     zero_channels(masked, kept)
     error = float((_generate(pruned, inputs) - _generate(masked, inputs)).abs().max())
@@ -221,12 +234,14 @@ def _some_channels(group: ChannelGroup, rng: np.random.Generator) -> list[int]:
     return sorted(rng.choice(group.size, size=count, replace=False).tolist())
 
 
-def _disturb_norms(module: nn.Module, seed: int) -> None:
+def _disturb(module: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     lows = {"running_mean": -0.2, "running_var": 0.5, "weight": 0.5, "bias": -0.2}
-    for norm in (layer for layer in module.modules() if isinstance(layer, _BatchNorm)):
-        for name, low in lows.items():
-            tensor = getattr(norm, name)
+    for layer in module.modules():
+        if isinstance(layer, nn.Embedding):
+            layer.weight.data.add_(torch.rand(layer.weight.shape, generator=generator) - 0.5)
+        for name, low in lows.items() if isinstance(layer, _BatchNorm) else ():
+            tensor = getattr(layer, name)
             if tensor is not None:
                 tensor.data.uniform_(low, low + 0.4, generator=generator)
 

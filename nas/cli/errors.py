@@ -4,10 +4,13 @@ import errno
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
+
+from nas.interrupts import terminated_like_ctrl_c
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,8 +19,9 @@ ANSWER_IS_NO = 1
 BAD_INPUT = 2
 OUR_BUG = 70  # EX_SOFTWARE of sysexits.h
 STOPPED = 130  # 128 + SIGINT, as shells have it
+TERMINATED = 143  # 128 + SIGTERM
 
-RESUMABLE = frozenset({"run", "search", "compress", "export"})
+RESUMABLE = frozenset({"run", "search", "compress", "export", "pick"})
 
 # Modules that are not in the base install -> what brings them.
 _EXTRAS = {
@@ -36,11 +40,15 @@ class CarefulGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; what it raises becomes a message and ``typer.Exit``."""
+        with terminated_like_ctrl_c() as terminated:
+            return self._invoke(ctx, terminated)
+
+    def _invoke(self, ctx: Any, terminated: Callable[[], bool]) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             _say_stopped(ctx.invoked_subcommand)
-            raise typer.Exit(STOPPED) from None
+            raise typer.Exit(TERMINATED if terminated() else STOPPED) from None
         except BrokenPipeError:
             raise  # the reader went away (`leangen ... | head`): typer leaves quietly
         except Exception as error:

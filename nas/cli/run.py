@@ -33,10 +33,10 @@ _SET = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. search.trials=60; may be repeated."),
 ]
-_TRUST = Annotated[
+TRUST = Annotated[
     bool, typer.Option("--trust-code", help="Import and run the code that reference.module names: read it first.")
 ]
-_QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the verdict and errors.")]
+QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the verdict and errors.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -53,33 +53,42 @@ def run(
         bool, typer.Option("--dry-run", help="Print every setting and the plan, and do nothing.")
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an older run folder out of the way first.")] = False,
-    trust_code: _TRUST = False,
-    quiet: _QUIET = False,
+    trust_code: TRUST = False,
+    reference_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference-from",
+            metavar="RUN_FOLDER",
+            help="Take over that run's finished reference, if it is the same, instead of training it.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: QUIET = False,
 ) -> None:
     """Every stage, resuming what is done: reference, search, finalists, compress, export, report."""
     loaded, folder = _resolve(experiment, out, set_ or ())
     if dry_run:
         _print_plan(loaded, folder)
         return
-    _run_stages("run", loaded, folder, fresh=fresh, trust_code=trust_code, quiet=quiet)
+    _run_stages("run", loaded, folder, fresh=fresh, trust_code=trust_code, reference_from=reference_from, quiet=quiet)
 
 
 def search(
-    target: _TARGET, out: _OUT = None, set_: _SET = None, trust_code: _TRUST = False, quiet: _QUIET = False
+    target: _TARGET, out: _OUT = None, set_: _SET = None, trust_code: TRUST = False, quiet: QUIET = False
 ) -> None:
     """Search, and train the finalists (and the reference, if it is not there yet)."""
     _run_stages("search", *_resolve(target, out, set_ or ()), trust_code=trust_code, quiet=quiet)
 
 
 def compress(
-    target: _TARGET, out: _OUT = None, set_: _SET = None, trust_code: _TRUST = False, quiet: _QUIET = False
+    target: _TARGET, out: _OUT = None, set_: _SET = None, trust_code: TRUST = False, quiet: QUIET = False
 ) -> None:
     """Prune and quantize the winner; a step that does not help is refused."""
     _run_stages("compress", *_resolve(target, out, set_ or ()), trust_code=trust_code, quiet=quiet)
 
 
 def export(
-    target: _TARGET, out: _OUT = None, set_: _SET = None, trust_code: _TRUST = False, quiet: _QUIET = False
+    target: _TARGET, out: _OUT = None, set_: _SET = None, trust_code: TRUST = False, quiet: QUIET = False
 ) -> None:
     """Write the ONNX files and TensorRT plans, and measure them."""
     _run_stages("export", *_resolve(target, out, set_ or ()), trust_code=trust_code, quiet=quiet)
@@ -109,15 +118,33 @@ def _resolve(target: Path, out: Path | None, overrides: Sequence[str]) -> "tuple
 
 
 def _run_stages(
-    command: str, experiment: "Experiment", folder: Path, *, fresh: bool = False, trust_code: bool, quiet: bool
+    command: str,
+    experiment: "Experiment",
+    folder: Path,
+    *,
+    fresh: bool = False,
+    trust_code: bool,
+    reference_from: Path | None = None,
+    quiet: bool,
 ) -> None:
     from nas.cli.progress import show_progress
     from nas.stages import run as run_stages
 
     with show_progress(stderr_console(), quiet=quiet) as progress:
         summary = run_stages(
-            experiment, folder, stages=_STAGES[command], fresh=fresh, progress=progress, trust_code=trust_code
+            experiment,
+            folder,
+            stages=_STAGES[command],
+            fresh=fresh,
+            progress=progress,
+            trust_code=trust_code,
+            reference_from=reference_from,
         )
+    leave_with(summary, folder)
+
+
+def leave_with(summary: Mapping[str, Any], folder: Path) -> None:
+    """Print the verdict of the run in ``folder``; where it is no, end with that exit code."""
     _print_verdict(summary, folder)
     verdict = summary.get("verdict")
     if verdict is not None and not verdict["met"]:

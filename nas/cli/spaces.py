@@ -10,7 +10,7 @@ from nas.cli.errors import stdout_console
 from nas.errors import NasError
 
 if TYPE_CHECKING:
-    from search_spaces.space import Choice, SearchSpace
+    from search_spaces.space import SearchSpace
 
 app = typer.Typer(help="Search spaces: what may vary in a generator.", no_args_is_help=True)
 
@@ -34,20 +34,18 @@ def list_spaces() -> None:
 
 
 @app.command()
-def show(name: _NAME) -> None:
-    """The knobs of a space: values, when they are active, why."""
-    from rich.table import Table
+def show(
+    name: _NAME,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")] = False,
+) -> None:
+    """A space on one page: its knobs, when each is active and why it is there, and genotypes worth knowing."""
+    from nas.cli.space_page import print_space
 
     space = _space(name)
-    table = Table("knob", "values", "when", "why", title=f"{name}: {space.description}", title_justify="left")
-    for knob, choice in space.knobs.items():
-        values = ", ".join(str(value) for value in choice.values)
-        table.add_row(knob, f"{values} {choice.unit}".strip(), _condition(choice), choice.why)
-    console = stdout_console()
-    console.print(table)
-    for genotype_name, genotype in space.named.items():
-        console.print(f"{genotype_name}: {json.dumps(genotype)}", soft_wrap=True, markup=False)
-    console.print(f"{space.count():,} genotypes")
+    if as_json:
+        typer.echo(json.dumps(space.to_json(), indent=2))
+    else:
+        print_space(space, stdout_console())
 
 
 @app.command()
@@ -58,7 +56,7 @@ def count(name: _NAME) -> None:
 
 @app.command()
 def sample(name: _NAME, seed: Annotated[int, typer.Option("--seed", min=0, help="Which one.")] = 0) -> None:
-    """One genotype as JSON, drawn uniformly; `leangen spaces check` reads it."""
+    """One genotype as JSON, drawn knob by knob; `leangen spaces check` reads it."""
     import numpy as np
 
     space = _space(name)
@@ -99,12 +97,3 @@ def _named_genotype(file: Path, value: Any) -> tuple[str, Any]:
     if unknown:
         raise NasError(f"{file}: a genotype file has the keys space, genotype and id; found also {', '.join(unknown)}")
     return value["space"], value["genotype"]
-
-
-def _condition(choice: "Choice") -> str:
-    """``body = conv or mlp, blocks = 1``; alternatives on lines of their own."""
-    lines = [
-        ", ".join(f"{knob} = {' or '.join(str(value) for value in allowed)}" for knob, allowed in condition.items())
-        for condition in choice.conditions
-    ]
-    return "\n".join(line for line in lines if line) or "always"

@@ -9,6 +9,7 @@ from benchmarks.statistics import (
     StatisticsError,
     autocorrelation,
     median_interval,
+    quantiles,
     ratio,
     summarize,
 )
@@ -162,3 +163,16 @@ def test_the_summary_of_drifting_times_has_the_median_of_all_and_an_honest_inter
     assert latency.median.n < 50
     low, high = latency.median.ci95
     assert low < 1.2 < 1.3 < high
+
+
+def test_quantiles_are_of_the_rounds_that_the_median_is_of():
+    clean = [float(n) for n in range(1, 102)]
+    timed = sample([*clean, 900.0], [*(False for _ in clean), True])
+    assert quantiles(timed, (1, 50, 99)) == {1: 2.0, 50: 51.0, 99: 100.0}
+    assert quantiles(timed, (50,))[50] == summarize(timed).median.value
+    assert quantiles(sample([1.0, 3.0], [False, True]), (50,)) == {50: 2.0}, "too few are clean: all count"
+
+
+def test_no_timings_have_no_quantiles():
+    with pytest.raises(StatisticsError, match="at least one timing"):
+        quantiles(sample([]), (50,))

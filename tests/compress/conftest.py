@@ -27,7 +27,8 @@ def shake(module, seed=0):
 
 def conv_genotype(**changes):
     return {
-        "body": "conv", "start": 8, "width": 16, "upsampling": "shuffle4", "blocks": 1, "kernel": 3,
+        "body": "conv", "rank": 0, "start": 8, "width": 16, "last": "shuffle4", "last_kernel": 3,
+        "blocks": 1, "block": "plain", "kernel": 3,
         "norm": "batch", "activation": "relu", "output": "tanh",
     } | changes  # fmt: skip
 
@@ -46,7 +47,9 @@ def low16():
 
 @pytest.fixture
 def dcgan16():
-    return make_generator(start=4, width=64, upsampling="transposed", taper=0.5, blocks=0)
+    return make_generator(
+        start=4, width=64, last="transposed", early="transposed", width2=32, width3=16, blocks=0, blocks2=0, blocks3=0
+    )
 
 
 @pytest.fixture

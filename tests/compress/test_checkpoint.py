@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
-from compress.checkpoint import load_checkpoint, save_checkpoint
+from compress.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from compress.errors import CompressError
 
 
@@ -105,6 +105,35 @@ def test_half_a_file_is_damaged(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(CompressError, match="delete it and run again"):
         load_checkpoint(path, {"net": network()})
+
+
+@pytest.mark.parametrize("place", [0.05, 0.5, 0.95])
+def test_a_single_wrong_bit_is_damage_and_nothing_is_loaded(tmp_path, place):
+    """Within the tensors, which safetensors itself does not check."""
+    module, path = network(), tmp_path / "c.safetensors"
+    optimizer = adam(module)
+    train(module, optimizer, range(1))
+    save_checkpoint(path, 1, {"net": module}, {"adam": optimizer})
+    data = bytearray(path.read_bytes())
+    begin = 8 + int.from_bytes(data[:8], "little")
+    data[begin + int(place * (len(data) - begin))] ^= 1
+    path.write_bytes(data)
+    other = network(seed=1)
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"c\.safetensors is damaged .*; delete it and run again"):
+        load_checkpoint(path, {"net": other}, {"adam": adam(other)})
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+
+
+def test_a_tensor_under_another_name_is_damage(tmp_path):
+    """A wrong bit in the header: a and b are alike in shape, so nothing else would notice that they were swapped."""
+    path, module = tmp_path / "c.safetensors", nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    save_checkpoint(path, 1, {"net": module})
+    data = path.read_bytes()
+    swapped = data.replace(b"net.0.weight", b"net.9.weight").replace(b"net.1.weight", b"net.0.weight")
+    path.write_bytes(swapped.replace(b"net.9.weight", b"net.1.weight"))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(path, {"net": module})
 
 
 def test_a_missing_file_says_so(tmp_path):

@@ -23,7 +23,8 @@ def bench(**changes):
 
 def generator(width):
     genotype = {
-        "body": "conv", "start": 8, "width": width, "upsampling": "shuffle4", "blocks": 1, "kernel": 3,
+        "body": "conv", "rank": 0, "start": 8, "width": width, "last": "shuffle4", "last_kernel": 3,
+        "blocks": 1, "block": "plain", "kernel": 3,
         "norm": "batch", "activation": "relu", "output": "tanh",
     }  # fmt: skip
     return Generator.from_genotype("decoder", genotype, Z, ImageShape(1, 32, 32))

@@ -29,7 +29,8 @@ from search_spaces.space import ImageShape
 Z = (InputSpec("z", (16,), "float32", {"kind": "normal"}),)
 IMAGE = ImageShape(1, 32, 32)
 GENOTYPE = {
-    "body": "conv", "start": 8, "width": 32, "upsampling": "shuffle4", "blocks": 1, "kernel": 3,
+    "body": "conv", "rank": 0, "start": 8, "width": 32, "last": "shuffle4", "last_kernel": 3,
+    "blocks": 1, "block": "plain", "kernel": 3,
     "norm": "batch", "activation": "relu", "output": "tanh",
 }  # fmt: skip
 REFERENCE, START = "reference", "00-start"
@@ -63,7 +64,7 @@ class ScriptedTask:
     def evaluate(self, files):
         self.asked.append({name: path.parent.name for name, path in files.items()})
         values = {name: self.script[path.parent.name] for name, path in files.items()}
-        return {name: Evaluation(score(value), differences(name, values)) for name, value in values.items()}
+        return {name: Evaluation({"fid": score(value)}, differences(name, values)) for name, value in values.items()}
 
     def recover(self, generator, folder):
         self.recovered.append((generator, folder.name))
@@ -80,7 +81,7 @@ def score(value):
 
 def differences(name, values):
     gaps = {other: values[name] - value for other, value in values.items() if other != name}
-    return {other: Difference(gap, (gap - 0.1, gap + 0.1)) for other, gap in gaps.items()}
+    return {other: {"fid": Difference(gap, (gap - 0.1, gap + 0.1))} for other, gap in gaps.items()}
 
 
 def costs(fp32, int8=None):
@@ -111,7 +112,7 @@ def compress(tmp_path, generator):
         plan = Planner(
             task,
             bench,
-            Budget.parse(budget),
+            [Budget.parse(budget)],
             reference=tmp_path / REFERENCE / "model.onnx",
             folder=tmp_path / "compressed",
             on_step=(heard if heard is not None else []).append,
@@ -181,8 +182,10 @@ def test_a_slower_step_is_refused_with_its_cause(compress):
 def test_what_stays_in_float_is_named(compress):
     """Transposed convolutions have no int8 kernel, and the report says so."""
     torch.manual_seed(0)
-    genotype = {**GENOTYPE, "start": 4, "width": 16, "upsampling": "transposed", "taper": 0.5, "blocks": 0}
-    del genotype["kernel"]
+    genotype = {
+        **GENOTYPE, "start": 4, "width": 16, "width2": 8, "width3": 8, "early": "transposed", "last": "transposed",
+        "blocks": 0, "blocks2": 0, "blocks3": 0,
+    }  # fmt: skip
     dcgan = Generator.from_genotype("decoder", genotype, Z, IMAGE)
     found, _, _ = compress(
         {"01-quantize-per-tensor": costs(0, 15), "02-quantize-per-channel": costs(0, 15)},

@@ -9,6 +9,7 @@ from compress.errors import CompressError
 from compress.generator import Edit, Generator
 from compress.prune import assert_pruned_is_masked, best_channels, kept_count, prune, rank_channels
 from search_spaces.channels import ChannelGroup, Slice, keep_channels
+from search_spaces.norms import ConditionalNorm
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,35 @@ def test_importance_by_hand():
         toy.norm.weight.copy_(torch.tensor([0.5, -4.0]))
         toy.norm.running_var.copy_(torch.tensor([1.0, 4.0]))
     assert rank_channels(toy, toy.channel_groups())["only"].tolist() == [3.0, 4.0]
+
+
+class Carried(nn.Module):
+    """Two producers of two channels, each with its norm, added; then a depthwise filter and a norm per class."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(1, 2, bias=False), nn.Linear(1, 2, bias=False)
+        self.norm = nn.BatchNorm1d(2, eps=0.0)
+        self.filter = nn.Conv2d(2, 2, 1, groups=2, bias=False)
+        self.classes = ConditionalNorm(nn.BatchNorm2d(2, eps=0.0, affine=False), 2)
+
+
+def test_importance_of_channels_that_are_added_and_carried_on():
+    """Channel 0: (1 * 2)² + (2 * 3 * 4)² = 580: the norm scales the first producer, filter and classes the second.
+
+    Channel 1: (3 * 1)² + (1 * 5 * 1)² = 34. Scales of two classes count by their root mean square: 4 = rms(0, 5.66).
+    """
+    toy = Carried()
+    with torch.no_grad():
+        for layer, values in ((toy.one, [1.0, 3.0]), (toy.two, [2.0, 1.0]), (toy.filter, [3.0, -5.0])):
+            layer.weight.copy_(torch.tensor(values).reshape(layer.weight.shape))
+        toy.norm.weight.copy_(torch.tensor([2.0, 1.0]))
+        toy.classes.gamma.weight.copy_(torch.tensor([[0.0, 1.0], [32**0.5, -1.0]]))
+        toy.classes.beta.weight.fill_(100.0)
+    carried = ("filter", "classes.norm", "classes.gamma", "classes.beta")
+    slices = [Slice(name, "out") for name in ("one", "norm", "two", *carried)]
+    ranks = rank_channels(toy, (ChannelGroup("sum", 2, tuple(slices)),))["sum"]
+    assert ranks == pytest.approx([580**0.5, 34**0.5])
 
 
 def test_output_change_by_hand():

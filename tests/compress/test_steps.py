@@ -5,11 +5,13 @@ import math
 import pytest
 
 from benchmarks.records import Ratio
+from compress.errors import CompressError
 from compress.quality import Budget, Difference, Score
 from compress.steps import StepResult, decide
+from compress.task import Evaluation
 
 BUDGET = Budget.parse("fid<=+10%|+2")
-REFERENCE = Score("fid", "cnn", 1000, (0,), 10.0, 0.1)
+REFERENCE = Evaluation({"fid": Score("fid", "cnn", 1000, (0,), 10.0, 0.1)}, {})
 
 LATENCY = {
     "faster": Ratio(0.5, (0.4, 0.8), 99),
@@ -32,16 +34,21 @@ KEPT = {
 }  # fmt: skip
 
 
+def evaluation(value, to_reference, to_previous=None):
+    """Of FID alone; what is None was not measured."""
+    against = {"reference": to_reference, "before": to_previous}
+    differences = {other: {"fid": difference} for other, difference in against.items() if difference is not None}
+    return Evaluation({"fid": Score("fid", "cnn", 1000, (0,), value, 0.1)}, differences)
+
+
 def decided(latency, to_reference, to_previous, **more):
     difference = TO_REFERENCE[to_reference]
     return decide(
         "step",
         ratio_to_previous=LATENCY[latency],
-        score=Score("fid", "cnn", 1000, (0,), 10.0 + difference.value, 0.1),
+        found=evaluation(10.0 + difference.value, difference, TO_PREVIOUS[to_previous]),
         reference=REFERENCE,
-        difference_to_reference=difference,
-        difference_to_previous=TO_PREVIOUS[to_previous],
-        budget=BUDGET,
+        budgets=[BUDGET],
         **more,
     )
 
@@ -74,11 +81,9 @@ def test_an_interval_that_touches_one_is_not_faster():
     result = decide(
         "step",
         ratio_to_previous=Ratio(0.9, (0.8, 1.0), 9),
-        score=REFERENCE,
+        found=evaluation(10, Difference(0, (0, 0))),
         reference=REFERENCE,
-        difference_to_reference=Difference(0, (0, 0)),
-        difference_to_previous=None,
-        budget=BUDGET,
+        budgets=[BUDGET],
     )
     assert not result.kept
 
@@ -90,11 +95,9 @@ def test_nan_never_speaks_for_a_step():
         result = decide(
             "step",
             ratio_to_previous=ratio,
-            score=REFERENCE,
+            found=evaluation(10, Difference(0, (0, 0)), to_previous),
             reference=REFERENCE,
-            difference_to_reference=Difference(0, (0, 0)),
-            difference_to_previous=to_previous,
-            budget=BUDGET,
+            budgets=[BUDGET],
         )
         assert not result.kept
 
@@ -104,3 +107,71 @@ def test_result_is_json():
     assert json.loads(json.dumps(data)) == data
     assert data["settings"] == {"per_channel": False}
     assert StepResult("prune", False, "refused: no channel groups").to_json()["ratio"] is None
+
+
+BOTH = [BUDGET, Budget.parse("accuracy>=-1pt")]
+ACCURATE = {
+    "inside": Difference(0.0, (-0.005, 0.005)),
+    "outside": Difference(-0.02, (-0.03, -0.01)),
+    "better": Difference(0.02, (0.01, 0.03)),
+    "worse": Difference(-0.02, (-0.03, -0.01)),
+}
+
+
+def decided_by_both(latency, fid, accuracy, fid_before, accuracy_before):
+    scores = {
+        "fid": Score("fid", "cnn", 1000, (0,), 10.0 + TO_REFERENCE[fid].value, 0.1),
+        "accuracy": Score("accuracy", "labeller", 1000, (0,), 0.95 + ACCURATE[accuracy].value, 0.01),
+    }
+    differences = {
+        "reference": {"fid": TO_REFERENCE[fid], "accuracy": ACCURATE[accuracy]},
+        "before": {"fid": TO_PREVIOUS[fid_before], "accuracy": ACCURATE[accuracy_before]},
+    }
+    before = {**REFERENCE.scores, "accuracy": Score("accuracy", "labeller", 1000, (0,), 0.95, 0.01)}
+    return decide(
+        "step",
+        ratio_to_previous=LATENCY[latency],
+        found=Evaluation(scores, differences),
+        reference=Evaluation(before, {}),
+        budgets=BOTH,
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "kept"),
+    [
+        (("faster", "inside", "inside", "same", "inside"), True),
+        (("faster", "inside", "outside", "same", "worse"), False),  # one budget of two is missed
+        (("faster", "outside", "inside", "same", "inside"), False),
+        (("faster", "inside", "outside", "better", "worse"), False),  # FID is better, at the cost of the other budget
+        (("faster", "inside", "outside", "better", "better"), True),  # both are better, one not yet by enough
+        (("unclear", "inside", "inside", "better", "worse"), True),  # worse in what is inside its budget all the same
+        (("unclear", "inside", "inside", "same", "better"), False),  # only the first metric can speak for a step
+        (("slower", "inside", "inside", "better", "better"), False),
+    ],
+)
+def test_all_budgets_must_hold(case, kept):
+    assert decided_by_both(*case).kept is kept
+
+
+def test_reasons_name_every_budget():
+    kept = decided_by_both("faster", "inside", "inside", "same", "inside").reason
+    assert (
+        "is inside fid<=+10%|+2; accuracy 0.95 (+0 [-0.005, +0.005] against the reference) is inside accuracy>=-1pt"
+        in kept
+    )
+    refused = decided_by_both("faster", "inside", "outside", "same", "worse").reason
+    assert refused == (
+        "refused: accuracy 0.93 (-0.02 [-0.03, -0.01] against the reference) is outside accuracy>=-1pt (limit 0.94)"
+    )
+
+
+def test_a_budget_that_was_not_scored_is_an_error():
+    with pytest.raises(CompressError, match=r"'accuracy>=-1pt' cannot be judged by scores of fid"):
+        decide(
+            "step",
+            ratio_to_previous=LATENCY["faster"],
+            found=evaluation(10, Difference(0, (0, 0))),
+            reference=REFERENCE,
+            budgets=BOTH,
+        )

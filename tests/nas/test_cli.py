@@ -18,6 +18,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from benchmarks.inputs import METADATA_KEY, InputSpec, dump_specs
 from benchmarks.records import Ratio
 from nas.cli import app
 from nas.cli.bench import describe
@@ -240,8 +241,9 @@ def test_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 def test_spaces_list_and_show():
     assert "decoder" in invoke("spaces", "list").stdout
     shown = invoke("spaces", "show", "decoder").stdout
-    assert "upsampling" in shown
-    assert "body = conv" in shown
+    assert "last_kernel" in shown
+    assert "body is conv" in shown
+    assert json.loads(invoke("spaces", "show", "decoder", "--json").stdout)["knobs"][0]["knob"] == "body"
 
 
 def test_spaces_count_is_a_number():
@@ -369,6 +371,43 @@ def test_sample(tmp_path: Path):
     invoke("sample", model, "--n", 12, "--seed", 5, "--out", out)
     assert out.read_bytes() == first
     assert invoke("sample", model, "--out", tmp_path / "grid.jpg").exit_code == 2
+
+
+def save_shades(path: Path) -> Path:
+    """label (N,) int64 -> pictures (N, 1, 8, 8), all of the shade label / 10."""
+    nodes = [
+        helper.make_node("Cast", ["label"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["f", "ten"], ["s"]),
+        helper.make_node("Reshape", ["s", "column"], ["c"]),
+        helper.make_node("Expand", ["c", "picture"], ["image"]),
+    ]
+    constants = {"ten": np.float32([10]), "column": np.int64([-1, 1, 1, 1]), "picture": np.int64([1, 1, 8, 8])}
+    graph = helper.make_graph(
+        nodes,
+        "shades",
+        [helper.make_tensor_value_info("label", TensorProto.INT64, ["N"])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 8, 8])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    label = InputSpec("label", (), "int64", {"kind": "integers", "low": 0, "high": 9})
+    model.metadata_props.add(key=METADATA_KEY, value=dump_specs([label]))
+    onnx.save(model, path)
+    return path
+
+
+def test_sample_of_one_class(tmp_path: Path):
+    model, out = save_shades(tmp_path / "a.onnx"), tmp_path / "grid.png"
+    assert invoke("sample", model, "--n", 32, "--out", out).exit_code == 0
+    with Image.open(out) as grid:
+        assert len(np.unique(np.asarray(grid))) == 10
+    assert invoke("sample", model, "--n", 8, "--fix", "label=3", "--out", out).exit_code == 0
+    with Image.open(out) as grid:
+        assert set(np.unique(np.asarray(grid))) == {round(1.3 * 127.5)}
+    for wrong, told in (("label=x", "takes numbers of type int64"), ("z=1", r"names an input of the model (label)")):
+        result = invoke("sample", model, "--fix", wrong, "--out", out)
+        assert result.exit_code == 2
+        assert told in result.stderr
 
 
 # leangen doctor

@@ -20,9 +20,7 @@ def candidate(quality):
     """A candidate by ratio and scores at 20 and 60 steps."""
 
     def make(name: str, ratio: float, *scores: float, outcome: str = "complete") -> Candidate:
-        rungs = [
-            {"steps": steps, "quality": quality(value)} for steps, value in zip((20, 60), scores, strict=False)
-        ]
+        rungs = [{"steps": steps, "quality": quality(value)} for steps, value in zip((20, 60), scores, strict=False)]
         return Candidate(name, {"name": name}, 0, outcome, {"value": ratio, "ci95": [ratio, ratio]}, rungs=rungs)
 
     return make

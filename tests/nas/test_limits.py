@@ -14,9 +14,7 @@ LIMITS = Limits(Path("reference.onnx"), max_ratio=0.2, blank=500.0, teacher=4.0,
 @pytest.fixture
 def candidate(quality):
     def make(ratio: float, *scores: float, outcome: str = "complete") -> Candidate:
-        rungs = [
-            {"steps": steps, "quality": quality(value)} for steps, value in zip((20, 60), scores, strict=False)
-        ]
+        rungs = [{"steps": steps, "quality": quality(value)} for steps, value in zip((20, 60), scores, strict=False)]
         return Candidate("x", {}, 0, outcome, {"value": ratio, "ci95": [ratio, ratio]}, 1, rungs)
 
     return make

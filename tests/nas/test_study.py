@@ -385,6 +385,38 @@ def test_one_whose_first_rung_was_cut_goes_on_even_if_the_minutes_are_used_up(st
     assert counts(resumed) == {"complete": 1, "infeasible": 1, "failed": 2}
 
 
+def test_a_small_search_measures_four_proposals_a_trial_before_it_trains(start):
+    search, executor = start([(FAST, 50.0, 20.0)] * 9, first=80, trials=1)
+    search.run()
+    assert [job["kind"] for job in executor.jobs] == ["measure"] * 4 + ["train"] * 2
+
+
+def test_the_first_proposals_leave_two_thirds_of_the_minutes_to_training(start, quality):
+    """Five seconds a job: of the minute's 20 first seconds four are measured, and all of them are then trained."""
+    script, now = Script([(FAST, 50.0, 20.0)] * 9, quality), [0.0]
+
+    def slowly(job):
+        now[0] += 5.0
+        return script(job)
+
+    search, executor = start(answer=slowly, first=80, trials=9, minutes=1, clock=lambda: now[0])
+    search.run()
+    assert [job["kind"] for job in executor.jobs] == ["measure"] * 4 + ["train"] * 8
+    assert counts(search) == {"complete": 4}
+
+
+def test_where_the_first_third_finds_none_that_is_fast_enough_the_search_goes_on_measuring(start, quality):
+    script, now = Script([(SLOW,)] * 6 + [(FAST, 50.0, 20.0)], quality), [0.0]
+
+    def slowly(job):
+        now[0] += 5.0
+        return script(job)
+
+    search, executor = start(answer=slowly, first=80, trials=9, minutes=1, clock=lambda: now[0])
+    search.run()
+    assert [job["kind"] for job in executor.jobs][:9] == ["measure"] * 7 + ["train"] * 2
+
+
 def test_progress_tells_of_the_first_measurements_while_nothing_is_trained(start):
     heard = Heard()
     search, _ = start(ORDERED, first=4, trials=3, progress=heard)
@@ -539,6 +571,22 @@ def test_a_finished_search_does_nothing_more(start):
     again.run()
     assert executor.jobs == []
     assert counts(again) == {"complete": 3}
+
+
+def test_a_study_that_was_lost_is_made_anew_from_the_records(start, quality, tmp_path):
+    """Killed under the second's second rung, and then study.db was lost: nothing that is recorded is done again."""
+    script = Script([(FAST, 50.0, 20.0), (0.05, 60.0, 30.0)], quality)
+    search, before = start(answer=killed_at(script, 5), trials=2)
+    with pytest.raises(KilledError):
+        search.run()
+    (tmp_path / "run" / "study.db").unlink()
+    resumed, after = start(answer=script, trials=2)
+    resumed.run()
+    assert len(before.jobs) + len(after.jobs) == 6 + 1
+    assert after.jobs[0] == before.jobs[-1]
+    assert counts(resumed) == {"complete": 2}
+    assert [trial.values for trial in trials_of(resumed)] == [[20.0, FAST], [30.0, 0.05]]
+    assert [one.trial for one in resumed.candidates.values()] == [0, 1]
 
 
 def test_a_renamed_experiment_goes_on_in_the_same_study(start, make_context):

@@ -66,7 +66,8 @@ def test_no_verdict_while_stages_are_missing(summarize, reference):
     found = summarize(experiment(), reference=reference, candidates=search(candidate("a", "complete", 0.1)))
     assert found["verdict"] is None
     assert found["search"] == {
-        "trials": 1, "complete": 1, "infeasible": 0, "dominated": 0, "failed": 0, "duplicate": 0, "space_size": 10,
+        "trials": 1, "complete": 1, "infeasible": 0, "dominated": 0, "failed": 0, "duplicate": 0, "unreached": 0,
+        "space_size": 10,
     }  # fmt: skip
 
 
@@ -219,8 +220,17 @@ def test_commands_can_be_pasted_into_a_shell(summarize, reference, final, tmp_pa
     assert words == [
         ["leangen", "run", "x.yaml", "--out", f"{folder}-again"],
         ["leangen", "bench", "compare", f"{folder}/r.onnx", f"{folder}/export/model.onnx"],
-        ["leangen", "bench", "compare", f"{folder}/r.int8.onnx", f"{folder}/export/model.onnx", "--batch", "32",
-         "--threads", "2"],
+        [
+            "leangen",
+            "bench",
+            "compare",
+            f"{folder}/r.int8.onnx",
+            f"{folder}/export/model.onnx",
+            "--batch",
+            "32",
+            "--threads",
+            "2",
+        ],
         ["leangen", "sample", f"{folder}/export/model.onnx", "--n", "64", "--seed", "0", "--out", "grid.png"],
         ["leangen", "report", str(folder)],
     ]

@@ -57,6 +57,75 @@ def model(
     }
 
 
+def curve(fid: float, points: int) -> list[dict[str, Any]]:
+    steps = (1000, 3000, 8000)[: points + 1]
+    return [{"steps": n, "value": fid * (8000 / n) ** 0.5, "standard_error": 0.03 * fid} for n in steps]
+
+
+def knobs(trials: list[dict[str, Any]]) -> dict[str, Any]:
+    """Shares that sum to 1, and spreads of the size of the trials'."""
+    shares = {"width": (0.71, 0.2), "upsampling": (0.14, 0.09), "blocks": (0.1, 0.5), "kernel": (0.05, 0.21)}
+    values = {"width": (16, 24, 32, 48, 64, 96), "upsampling": ("nearest", "transposed", None), "blocks": (1, 2, 3)}
+    return {
+        "measured": sum(one["ratio"] is not None for one in trials),
+        "trained": sum(one["quality"] is not None for one in trials),
+        "steps": 1000,
+        "knobs": [
+            {
+                "name": name,
+                "importance": {"latency": latency, "quality": quality},
+                "values": [
+                    {
+                        "value": value,
+                        "measured": 9 - place,
+                        "speedup": {
+                            "low": 30.0 / (place + 1),
+                            "median": 34.0 / (place + 1),
+                            "high": 40.0 / (place + 1),
+                        },
+                        "trained": 3,
+                        "quality": {"low": 12.0 - place, "median": 14.0 - place, "high": 17.0 - place},
+                        "best_quality": 9.0,
+                    }
+                    for place, value in enumerate(values.get(name, (3, 5)))
+                ],
+            }
+            for name, (latency, quality) in shares.items()
+        ],
+    }
+
+
+def quality() -> dict[str, Any]:
+    """Every metric of everybody, another extractor, ten classes of which the baseline has lost one."""
+    fids = {"reference": 8.1, "baseline": 19.6, "final": 8.9}
+    return {
+        "metrics": {
+            who: {
+                "fid": score(fid),
+                "kid": score(fid / 9000, 0.00004, metric="kid"),
+                "precision": score(0.93 - fid / 100, 0.006, metric="precision"),
+                "recall": score(0.88 - fid / 90, 0.008, metric="recall"),
+            }
+            for who, fid in fids.items()
+        },
+        "differences": {"final": {"reference": {"kid": estimate(0.00009, 0.00006), "recall": estimate(-0.009, 0.007)}}},
+        "also": {who: [score(fid * 4, 0.9) | {"extractor": "random-conv@1"}] for who, fid in fids.items()},
+        "classes": {
+            who: {
+                "rows": [
+                    {"name": str(name), "accuracy": 0.98 - fid / 300 - name / 500, "fid": fid * 2 + name, "n": 500}
+                    | ({"accuracy_error": 0.0098, "fid_error": 0.61} if who == "final" else {})
+                    for name in range(10)
+                ],
+                "missing": ["8"] if who == "baseline" else [],
+                "ceiling": 0.991,
+            }
+            for who, fid in fids.items()
+        },
+        "neighbours": {"n": 1000, "median_distance": 3.91, "median_distance_held_out": 3.84},
+    }
+
+
 def candidates() -> list[dict[str, Any]]:
     draw = random.Random(7)
     made = []
@@ -87,10 +156,12 @@ def candidates() -> list[dict[str, Any]]:
                 "quality": score(fid * (1 if outcome == "complete" else 1.9), 0.03 * fid, n=2000, seed=3)
                 if trained
                 else None,
+                "curve": curve(fid, draw.choice((1, 2))) if trained else [],
                 "rung": {"complete": 2, "dominated": draw.choice((0, 1))}.get(outcome),
                 "seconds": {"complete": 21.4, "dominated": 8.2, "infeasible": 1.1, "failed": 4.0}.get(outcome, 0.0),
                 "finalist": False,
                 "promising": False,
+                "unreached": False,
                 "error": "ValueError: loss is not finite at step 412" if outcome == "failed" else None,
             }
         )
@@ -142,6 +213,11 @@ def latency_rows() -> list[dict[str, Any]]:
                 times[who, file, precision, runtime][place] * 1.012,
             ],
             "p95_ms": times[who, file, precision, runtime][place] * 1.08,
+            "quantiles_ms": {
+                str(percent): times[who, file, precision, runtime][place]
+                * (1 + (percent - 50) * abs(percent - 50) / 3e4)
+                for percent in (1, 5, 10, 25, 50, 75, 90, 95, 99)
+            },
             "peak_mib": 61.0 if runtime == "onnxruntime" else 312.0,
             "ratio": ratio(times[who, file, precision, runtime][place] / (0.245, 8.48)[place], 0.015),
         }
@@ -218,7 +294,7 @@ def sample() -> dict[str, Any]:
                 "settings": {"per_channel": True, "calibration": 256},
             },
         ],
-        "search": {"trials": len(trials), **counts, "space_size": 1_327_104},
+        "search": {"trials": len(trials), **counts, "unreached": 0, "space_size": 1_327_104},
         "tensorrt": {
             "built": True,
             "latency_ms": None,
@@ -263,6 +339,10 @@ def sample() -> dict[str, Any]:
         },
         "floor": score(1.9, 0.08, n=1000),
         "blank": score(916.0, None),
+        "allowed_seen": 10.0,
+        "quality": quality(),
+        "knobs": knobs(trials),
+        "grid_columns": [str(name) for name in range(8)],
         "reference_seen": score(8.0, 0.21, seed=5),
         "curve": [
             {"step": step, "cpu_seconds": step * 0.081, "value": value, "standard_error": 0.02 * value}
@@ -311,27 +391,44 @@ def sample() -> dict[str, Any]:
 
 def early_no() -> dict[str, Any]:
     """A run that stopped in the search: no candidate was fast enough."""
-    slow = {
-        "id": "aa00bb11cc22",
-        "genotype": {"width": 64},
-        "outcome": "infeasible",
-        "ratio": {"value": 0.25, "ci95": [0.24, 0.26]},
-    }
+    slow = [
+        {
+            "id": f"aa00bb11cc{width:02}",
+            "genotype": {"width": width, "norm": "batch"},
+            "outcome": "infeasible",
+            "ratio": {"value": width / 64, "ci95": [width / 65, width / 63]},
+        }
+        for width in (16, 24, 32, 64)
+    ]
+    values = [
+        {
+            "value": one["genotype"]["width"],
+            "measured": 1,
+            "trained": 0,
+            "speedup": dict.fromkeys(("low", "median", "high"), 1 / one["ratio"]["value"]),
+        }
+        for one in slow
+    ]
     return {
         "schema": 1,
         "command": "leangen run slow.yaml",
         "family": "gan",
         "verdict": {"met": False, "missed": ["target.min_speedup"]},
         "search": {
-            "trials": 1,
+            "trials": 4,
             "complete": 0,
-            "infeasible": 1,
+            "infeasible": 4,
             "dominated": 0,
             "failed": 0,
             "duplicate": 0,
             "space_size": 10,
         },
-        "candidates": [slow],
+        "candidates": slow,
+        "knobs": {
+            "measured": 4,
+            "trained": 0,
+            "knobs": [{"name": "width", "importance": {"latency": None, "quality": None}, "values": values}],
+        },
         "target": {"min_speedup": 20.0},
     }
 

@@ -11,9 +11,10 @@ def test_log_positions():
     assert [axis.at(value) for value in (1, 10, 100, 0.001, 1e9)] == [0.0, 100.0, 200.0, 0.0, 200.0]
 
 
-def test_log_ticks_are_ones_twos_and_fives():
-    ticks = Axis(low=0.9, high=21.0, start=0.0, end=100.0, log=True).ticks()
-    assert [tick.text for tick in ticks] == ["1", "2", "5", "10", "20"]
+def test_a_decade_has_five_ticks_and_more_decades_three_each():
+    for high, texts in ((21.0, "1 2 3 5 7 10 20"), (210.0, "1 2 5 10 20 50 100 200")):
+        ticks = Axis(low=0.9, high=high, start=0.0, end=100.0, log=True).ticks()
+        assert [tick.text for tick in ticks] == texts.split()
 
 
 def test_many_decades_keep_only_the_powers_of_ten():

@@ -8,12 +8,12 @@ import pytest
 
 from reports.summary import parse
 from reports.tables import escape_markdown, latency_csv, markdown_code, markdown_table, report_markdown
-from reports.views import Table
+from reports.views.table import Table
 
 BASE = {"schema": 1, "command": "leangen run a.yaml", "family": "gan"}
 HEADER = (
     "who,artifact,precision,runtime,batch,threads,median_ms,ci95_low_ms,ci95_high_ms,p95_ms,peak_mib,"
-    "ratio,ratio_low,ratio_high"
+    "quantile_01_ms,quantile_25_ms,quantile_75_ms,quantile_99_ms,ratio,ratio_low,ratio_high"
 )
 
 
@@ -29,13 +29,15 @@ def test_csv():
         "ci95_ms": [0.49, 0.51],
         "p95_ms": 0.6,
         "peak_mib": 61.5,
+        "quantiles_ms": {"1": 0.4, "25": 0.45, "75": 0.55, "99": 0.7},
         "ratio": {"value": 0.0625, "ci95": [0.06, 0.065]},
     }
-    eager = row | {"who": "reference", "artifact": None, "runtime": "torch eager", "peak_mib": None, "ratio": None}
+    unknown = dict.fromkeys(("artifact", "peak_mib", "ratio", "quantiles_ms"))
+    eager = row | {"who": "reference", "runtime": "torch eager", **unknown}
     assert latency_csv(parse(BASE | {"latency": [row, eager]})) == (
         f"{HEADER}\n"
-        "final,export/model.int8.onnx,int8,onnxruntime,32,1,0.5,0.49,0.51,0.6,61.5,0.0625,0.06,0.065\n"
-        "reference,,int8,torch eager,32,1,0.5,0.49,0.51,0.6,,,,\n"
+        "final,export/model.int8.onnx,int8,onnxruntime,32,1,0.5,0.49,0.51,0.6,61.5,0.4,0.45,0.55,0.7,0.0625,0.06,0.065\n"
+        "reference,,int8,torch eager,32,1,0.5,0.49,0.51,0.6,,,,,,,,\n"
     )
 
 
@@ -79,14 +81,14 @@ def test_report(run):
     text = report_markdown(run)
     lines = text.splitlines()
     assert lines[0] == "# mnist: yes"
-    assert lines[2].startswith("9.3× faster at batch 1 (95 % interval 9.1–9.5) and 17.0× faster at batch 32")
+    assert lines[2].startswith("9.3× faster at batch 1 (95 % interval 9.1–9.5) than the reference's own fastest file")
     assert (
-        "| **result** | **int8** | **onnxruntime** | **0.0263** | **0.0261–0.0267** | **0.0284** "
-        "| **0.108 [0.106, 0.109]** | **9.30×** | **61.0** |"
+        "| **result** | **int8, onnxruntime** | **0.0263 [0.0261, 0.0267]** | **0.0284** "
+        "| **9.3× [9.2, 9.4]** | **61.0** |"
     ) in lines
     assert "| quantize | kept | 0.497 [0.492, 0.502] | +0.8 [0.2, 1.4] |" in text
     assert "    leangen run examples/mnist.yaml" in lines
-    assert "below 1 is faster; the reference is at its plateau" in text
+    assert "the reference's fastest file at this batch; the reference is at its plateau" in text
     assert "\n\n\n" not in text
     assert [line[3:] for line in lines if line.startswith("## ")] == [
         "Generators",
@@ -94,8 +96,10 @@ def test_report(run):
         "Latency: Batch 32, 1 thread",
         "Search",
         "Finalists",
+        "What each knob did",
         "Compression steps",
-        "Scores",
+        "Quality in full",
+        "Classes",
         "Parity with torch",
         "Operators that really ran",
         "TensorRT",

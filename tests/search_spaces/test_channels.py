@@ -99,9 +99,40 @@ def test_groups_that_do_not_fit_are_refused_before_anything_changes(part, messag
     assert module[0].out_features == 12
 
 
+def test_depthwise_convolutions_carry_channels_through():
+    """Channel 1 of 3 goes: its filter goes too, and the layer stays depthwise."""
+    module = nn.Sequential(nn.Conv2d(1, 3, 1), nn.Conv2d(3, 3, 3, groups=3), nn.Conv2d(3, 2, 1))
+    filters = module[1].weight.detach().clone()
+    group = ChannelGroup("g", 3, (Slice("0", "out"), Slice("1", "out"), Slice("2", "in")))
+    keep_channels(module, {"g": [0, 2]}, [group])
+    assert torch.equal(module[1].weight, filters[[0, 2]])
+    assert (module[1].in_channels, module[1].out_channels, module[1].groups) == (2, 2, 2)
+    assert module(torch.ones(1, 1, 5, 5)).shape == (1, 2, 3, 3)
+
+
+def test_a_depthwise_convolution_can_shrink_to_one_channel_and_be_cut_again():
+    module = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1, groups=2))
+    for size in (2, 1):
+        keep_channels(module, {"g": [0]}, [ChannelGroup("g", size, (Slice("0", "out"), Slice("1", "out")))])
+    assert module(torch.ones(1, 1, 1, 1)).shape == (1, 1, 1, 1)
+
+
+def test_tables_are_cut_along_their_columns():
+    """Two classes, three channels of two numbers each: channel 1 owns columns 2 and 3."""
+    module = nn.Sequential(nn.Embedding(2, 6))
+    with torch.no_grad():
+        module[0].weight.copy_(torch.arange(12.0).reshape(2, 6))
+    group = ChannelGroup("g", 3, (Slice("0", "out", 2),))
+    zero_channels(module, {"g": [0, 2]}, [group])
+    assert module[0].weight.tolist() == [[0, 1, 0, 0, 4, 5], [6, 7, 0, 0, 10, 11]]
+    keep_channels(module, {"g": [0, 2]}, [group])
+    assert module[0].weight.tolist() == [[0, 1, 4, 5], [6, 7, 10, 11]]
+    assert (module[0].num_embeddings, module[0].embedding_dim) == (2, 4)
+
+
 def test_grouped_convolutions_are_refused():
-    module = nn.Sequential(nn.Conv2d(4, 4, 1, groups=4))
-    with pytest.raises(SearchSpaceError, match="groups=4"):
+    module = nn.Sequential(nn.Conv2d(4, 4, 1, groups=2))
+    with pytest.raises(SearchSpaceError, match="groups=2"):
         keep_channels(module, {"g": [0]}, [ChannelGroup("g", 4, (Slice("0", "out"),))])
 
 

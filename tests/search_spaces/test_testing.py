@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.inputs import InputSpec
 from search_spaces.channels import ChannelGroup, Slice
 from search_spaces.decoder import DECODER
 from search_spaces.space import Choice, ImageShape, SearchSpace
@@ -71,6 +72,26 @@ class Stale(Tiny):
         return (ChannelGroup("hidden", 8, (Slice("first", "out"), Slice("second", "in"))),)
 
 
+class Sighted(Tiny):
+    """Reads its label from a table that starts alike for all classes."""
+
+    def __init__(self, inputs, image):
+        super().__init__(inputs, image)
+        self.table = nn.Embedding(10, 8)
+        nn.init.zeros_(self.table.weight)
+
+    def hidden(self, z):
+        return self.first(z).relu()
+
+    def forward(self, **named):
+        x = self.hidden(named["z"]) + self.table(named["label"])
+        return self.second(x).tanh().reshape(-1, 1, 4, 4)
+
+    def channel_groups(self):
+        slices = (Slice("first", "out"), Slice("table", "out"), Slice("second", "in"))
+        return (ChannelGroup("hidden", self.first.out_features, slices),)
+
+
 class Groupless(Tiny):
     channel_groups = None
 
@@ -115,6 +136,18 @@ def test_a_sound_space_passes(z, export, run):
 def test_every_broken_rule_is_found(z, export, run, kind, message):
     with pytest.raises(ContractError, match=rf"space 'tiny', genotype {{\"only\": 1}}: .*{message}"):
         check_space(space_of(kind), z, IMAGE, export=export, run=run)
+
+
+LABEL = InputSpec("label", (), "int64", {"kind": "integers", "low": 0, "high": 9})
+
+
+def test_a_label_whose_table_starts_at_zero_passes(z, export, run):
+    check_space(space_of(Sighted), (*z, LABEL), IMAGE, export=export, run=run)
+
+
+def test_a_label_that_changes_nothing_is_found(z, export, run):
+    with pytest.raises(ContractError, match="images must depend on label"):
+        check_space(space_of(Tiny), (*z, LABEL), IMAGE, export=export, run=run)
 
 
 @pytest.mark.parametrize(

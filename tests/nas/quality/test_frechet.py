@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from nas.quality.frechet import Gaussian, bootstrap, centred_interval, distance, fid, fit
+from nas.quality.estimates import Linear, Resampled, centred_interval
+from nas.quality.frechet import Gaussian, bootstrap, distance, fid, fit, linear, measure
 
 
 class Flatten(nn.Module):
@@ -177,6 +178,41 @@ def test_pairing_narrows_the_interval(rng):
     real, latents = rng.normal(size=(250, 4)), rng.normal(size=(250, 4))
     draws = bootstrap(real, shifted_and_scaled(latents), seed=0, draws=100)
     assert (draws[:, 1] - draws[:, 0]).std() < 0.8 * np.hypot(*draws.std(axis=0))
+
+
+def test_the_derivative_gives_the_error_that_the_bootstrap_finds(rng):
+    """Of the value, and of a difference of two generators on the same latents."""
+    mix = np.eye(12) + 0.4 * rng.normal(size=(12, 12))
+    real, latents = rng.normal(size=(600, 12)), rng.normal(size=(700, 12))
+    generated = [latents @ mix + 0.3, 1.2 * latents @ mix + 0.2]
+    draws = bootstrap(real, generated, seed=1, draws=300)
+    one, other = (linear(real, features) for features in generated)
+    assert one.value == pytest.approx(fid(real, generated[0]))
+    assert one.error == pytest.approx(draws[:, 0].std(ddof=1), rel=0.2)
+    low, high = one.minus(other).ci95
+    assert (high - low) / (2 * 1.96) == pytest.approx((draws[:, 0] - draws[:, 1]).std(ddof=1), rel=0.2)
+    assert one.minus(one).ci95 == (0.0, 0.0)
+
+
+def test_the_derivative_by_hand(rng):
+    """Each row's weight is raised a little, and the distance taken again; n and n - 1 are not told apart (1 in 40)."""
+    real, generated = rng.normal(size=(50, 1)), 1.5 * rng.normal(size=(40, 1)) + 1
+    found = linear(real, generated)
+    weights, steps = np.ones(40), np.empty(40)
+    for row in range(40):
+        more = weights.copy()
+        more[row] += 1e-6
+        steps[row] = (distance(fit(real), fit(generated, more)) - fid(real, generated)) / 1e-6
+    np.testing.assert_allclose(found.moves[:40], steps - steps.mean(), atol=1 / 40 * np.abs(steps).max())
+
+
+def test_many_features_are_not_resampled(rng):
+    few, many = (rng.normal(size=(400, features)) for features in (3, 300))
+    assert isinstance(measure(few, [few + 1], seed=0)[0], Resampled)
+    (found,) = measure(many, [many + 1], seed=0)
+    assert isinstance(found, Linear)
+    assert found.value == pytest.approx(300, rel=1e-6)
+    assert math.isnan(linear(many, np.full_like(many, np.nan)).value)
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
-"""Places in the pictures."""
+"""Places in the picture of the search."""
 
 import pytest
 
-from reports.charts import Bar, curve_chart, front_chart, latency_bars
-from reports.summary import LatencyRow, parse
+from reports.charts.front import front_chart
+from reports.summary import parse
 
 BASE = {"schema": 1, "command": "c", "family": "gan"}
 
@@ -15,27 +15,6 @@ def fid(value, error=None):
 def candidate(name, speed, value, outcome="complete"):
     ratio = {"value": 1 / speed, "ci95": [0.9 / speed, 1.1 / speed]}
     return {"id": name, "genotype": {"width": 8}, "outcome": outcome, "ratio": ratio, "quality": value and fid(value)}
-
-
-def test_bars_are_percent_of_the_longest_interval():
-    rows = [
-        LatencyRow(
-            who=who,
-            artifact=None,
-            precision="fp32",
-            runtime="onnxruntime",
-            batch=1,
-            threads=1,
-            median_ms=median,
-            ci95_ms=interval,
-            p95_ms=3.0,
-        )
-        for who, median, interval in (("reference", 1.9, (1.8, 2.0)), ("final", 0.5, (0.4, 0.6)))
-    ]
-    assert latency_bars(rows) == (
-        Bar("reference", "reference, fp32, onnxruntime", "1.9 ms", 95.0, 90.0, 100.0),
-        Bar("final", "result, fp32, onnxruntime", "0.5 ms", 25.0, 20.0, 30.0),
-    )
 
 
 def test_the_front_joins_what_no_other_beats():
@@ -56,16 +35,35 @@ def test_intervals_are_drawn_round_the_point():
     assert mark.y_ends[1] < mark.y < mark.y_ends[0]
 
 
-def test_infeasible_candidates_are_short_lines_on_the_axis():
-    trials = [candidate("a", 4, 30), candidate("b", 2, None, "infeasible")]
-    chart = front_chart(parse(BASE | {"candidates": trials}))
+def test_too_slow_candidates_are_short_lines_on_the_axis_or_counted():
+    trials = [candidate("a", 40, 30), candidate("c", 38, None, "infeasible"), candidate("b", 2, None, "infeasible")]
+    chart = front_chart(parse(BASE | {"candidates": trials, "target": {"min_speedup": 37.0}}))
     assert [mark.kind for mark in chart.marks] == ["complete"]
-    assert [line.title for line in chart.lines if line.kind == "rug"] == ["infeasible, 2.0× [1.8, 2.2]"]
+    assert [line.title for line in chart.lines if line.kind == "rug"] == ["too slow, 38× [35, 42]"]
+    assert "◂ 1 slower" in [label.text for label in chart.labels]
+
+
+def test_the_axis_reaches_the_reference_only_where_that_costs_little():
+    for speed, reaches in ((1.2, True), (40.0, False)):
+        trials = [candidate("a", speed, 30), candidate("b", 2 * speed, 60)]
+        chart = front_chart(parse(BASE | {"candidates": trials, "reference_seen": fid(8.0)}))
+        teacher = next(mark for mark in chart.marks if mark.kind == "teacher")
+        assert ("lies to the left" not in teacher.title) == reaches
+        assert (teacher.x > chart.left) == reaches
+
+
+def test_the_corner_inside_limit_and_budget_is_marked(run):
+    chart = front_chart(run)
+    goal = next(box for box in chart.boxes if box.kind == "goal")
+    winner, baseline = (next(m for m in chart.marks if m.kind == kind) for kind in ("winner", "baseline"))
+    assert goal.x <= winner.x <= goal.x + goal.width
+    assert goal.y <= winner.y <= goal.y + goal.height
+    assert baseline.y < goal.y
+    assert any(label.text == "budget, 10.0" for label in chart.labels)
 
 
 def test_nothing_scored_draws_nothing(early_no):
     assert front_chart(early_no) is None
-    assert curve_chart(early_no) is None
 
 
 @pytest.mark.parametrize("size", [(960, 460), (400, 400)])
@@ -81,13 +79,3 @@ def test_everything_lies_inside_the_picture(run, size):
 def test_a_reference_scored_elsewhere_says_so(data):
     data["reference_seen"] = None
     assert any(label.text == "reference, 8.1 ± 0.2 (held_out)" for label in front_chart(parse(data)).labels)
-
-
-def test_the_curve_counts_steps_where_no_time_is_known(data):
-    for point in data["curve"]:
-        point["cpu_seconds"] = None
-    chart = curve_chart(parse(data))
-    assert chart.x_label == "training steps"
-    assert [mark.title for mark in chart.marks[-2:]] == ["step 2,460: 8.30", "step 2,860: 8.10"]
-    xs = [mark.x for mark in chart.marks]
-    assert xs == sorted(xs)

@@ -1,0 +1,37 @@
+"""Locks on files that the system drops when their process ends, however it ends."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class Busy(Exception):
+    """Another process holds the lock; the message is its id, as far as it is known."""
+
+
+@contextlib.contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold the lock ``path`` (a file that is made for it) and leave this process's id in it.
+
+    Raises:
+        Busy: another process has it.
+    """
+    with path.open("a+") as file:
+        try:
+            _lock(file.fileno())
+        except OSError:
+            file.seek(0)
+            raise Busy(file.read().strip() or "?") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows: two processes are not told apart there
+        return
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
