@@ -98,6 +98,8 @@ class _Run:
 
     def do(self, stages: Sequence[str]) -> dict[str, Any]:
         torch.set_num_threads(1)
+        if self._folder.record("candidates") is not None:
+            Search.read(self._context)  # checked here, before anything is made of it
         steps = {
             "reference": self._reference,
             "search": self._search,

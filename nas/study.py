@@ -113,9 +113,8 @@ class Search:
         """Return the candidates of a finished search; where one was picked by hand, that one alone."""
         record = context.folder.need("candidates", "leangen search")
         path = context.folder.path / "candidates" / "record.json"
-        picked = record.get("picked")
-        rows = [row for row in record["rows"] if picked is None or row["id"] == picked["id"]]
-        return [Candidate.read(row, path) for row in rows]
+        candidates, picked = [Candidate.read(row, path) for row in record["rows"]], record.get("picked")
+        return [one for one in candidates if picked is None or one.id == picked["id"]]
 
     def _adopt(self) -> list[Candidate]:
         """Take over what an earlier process left: finished candidates, and those that were on their way."""

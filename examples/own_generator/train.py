@@ -2,7 +2,8 @@
 
     python -m examples.own_generator.train --steps 3000 --out examples/own_generator/weights.safetensors
 
-This stands for the training that you did long ago; nothing of leangen is needed for it but the digits.
+This stands for the training that you did long ago; nothing of leangen is needed for it but the digits. The page
+docs/tutorial.md goes on from here.
 """
 
 import copy

@@ -82,7 +82,8 @@ def _judge(context: "Context", extractor: str | None, stream: str, seed: int | N
 def _print_scores(scores: "list[Score]", title: str) -> None:
     from rich.table import Table
 
-    table = Table("metric", "extractor", title=title, title_justify="left")
+    typer.echo(title)
+    table = Table("metric", "extractor")
     for column in ("n", "value", "standard error"):
         table.add_column(column, justify="right")
     for one in scores:

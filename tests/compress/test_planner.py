@@ -340,7 +340,7 @@ def test_with_a_real_clock(tmp_path, generator, monkeypatch):
     export_onnx(wide, tmp_path / "model.onnx")
     task = ScriptedTask(dict.fromkeys((tmp_path.name, START, "01-prune-50", TENSOR, CHANNEL), 20.0))
     bench = Bench(Target(), Z, seed=(0, 9), calibration_seed=(0, 7))
-    plan = Planner(task, bench, Budget.parse("fid<=+2"), reference=tmp_path / "model.onnx", folder=tmp_path / "out")
+    plan = Planner(task, bench, [Budget.parse("fid<=+2")], reference=tmp_path / "model.onnx", folder=tmp_path / "out")
     found = plan.run(wide, Recipe((0.5,)))
     assert found.steps[0].kept, found.steps[0].reason
     assert found.steps[0].ratio.value < 0.8

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.records import Fingerprint
 from benchmarks.runtimes.onnx import generate, input_specs, optimised_operators
@@ -49,6 +49,36 @@ def test_the_same_in_gives_the_same_out(low16_file, latents, tmp_path):
     for name in "ab":
         quantize(low16_file, tmp_path / name, inputs=latents, per_channel=False)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_tables_of_classes_are_stored_as_integers_and_labels_are_left_alone(tmp_path):
+    """Rows of a table are looked up in int8; the same operator on shapes and labels (int64) is nobody's to quantize."""
+    nodes = [
+        helper.make_node("Gather", ["table", "label"], ["row"]),
+        helper.make_node("Add", ["z", "row"], ["sum"]),
+        helper.make_node("Shape", ["sum"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["batch"]),
+        helper.make_node("Concat", ["batch", "rest"], ["wanted"], axis=0),
+        helper.make_node("Reshape", ["sum", "wanted"], ["image"]),
+    ]
+    ports = [
+        helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 4]),
+        helper.make_tensor_value_info("label", TensorProto.INT64, ["n"]),
+    ]
+    rng = np.random.default_rng(0)
+    constants = {"table": rng.uniform(-1, 1, (3, 4)).astype("f4"), "zero": np.int64([0]), "rest": np.int64([1, 2, 2])}
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, 2, 2])
+    tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "classes", ports, [image], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, tmp_path / "float.onnx")
+    inputs = {"z": rng.uniform(-1, 1, (64, 4)).astype("f4"), "label": rng.integers(0, 3, 64)}
+    quantize(tmp_path / "float.onnx", tmp_path / "int8.onnx", inputs=inputs, per_channel=False)
+    expected = inputs["z"] + constants["table"][inputs["label"]]
+    assert generate(tmp_path / "int8.onnx", inputs).reshape(64, 4) == pytest.approx(expected, abs=0.03)
+    quantized = onnx.load(tmp_path / "int8.onnx").graph
+    stored = {tensor.name: tensor.data_type for tensor in quantized.initializer}
+    assert stored["table_quantized"] in (TensorProto.INT8, TensorProto.UINT8)
 
 
 def test_a_transposed_convolution_stays_float_and_the_record_says_so(dcgan16, latents, tmp_path):

@@ -5,14 +5,15 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.inputs import draw_inputs
+from benchmarks.inputs import InputSpec, draw_inputs
+from compress.export import export_onnx
 from nas import bank as bank_module
 from nas.bank import BANK_FILE, write_bank
 from nas.context import Context
 from nas.errors import NasError
 from nas.experiment import Experiment
 from nas.folder import FolderError, RunFolder
-from nas.quality import extractors
+from nas.quality import classifier
 from nas.seeds import Stream
 
 YAML = """\
@@ -42,8 +43,8 @@ def surroundings(tmp_path_factory):
     """A cache of its own, and an extractor of a few steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEANGEN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(extractors, "EPOCHS", 1)
-        patch.setattr(extractors, "LEAST_STEPS", 10)
+        patch.setattr(classifier, "EPOCHS", 1)
+        patch.setattr(classifier, "LEAST_STEPS", 10)
         yield
 
 
@@ -89,6 +90,67 @@ def test_only_the_final_judge_sees_held_out_pictures(context):
     assert (len(seen.real), len(held_out.real)) == (192, 48)
     assert not {image.tobytes() for image in seen.real} & {image.tobytes() for image in held_out.real}
     assert (seen.samples, seen.seed) == (60, 6)
+
+
+def test_judges_score_what_the_budgets_ask_for_and_the_last_one_everything(context):
+    assert context.judge(Stream.STEPS).metrics == ("fid",)
+    assert context.final_metrics(context.extractor) == ("fid", "kid", "precision", "recall")
+    assert (
+        context.judge(Stream.HELD_OUT, seed=8).latents()["z"].tobytes()
+        != context.judge(Stream.HELD_OUT).latents()["z"].tobytes()
+    )
+
+
+def test_a_generator_with_a_label_is_judged_by_another_classifier(pictures, tmp_path):
+    text = (
+        YAML.format(pictures=pictures)
+        .replace("name: gan", "name: cgan")
+        .replace("{samples: 60}", "{samples: 60, budget: [kid<=+1, accuracy>=-1pt]}")
+    )
+    (tmp_path / "e.yaml").write_text(text)
+    folder = RunFolder.create(tmp_path / "run", Experiment.load(tmp_path / "e.yaml"))
+    context = Context.build(Experiment.load(folder.experiment_file), folder)
+    judge = context.judge(Stream.STEPS)
+    assert (judge.metrics, judge.label_input) == (("kid", "accuracy"), "label")
+    assert context.final_metrics(context.extractor) == ("kid", "accuracy", "fid", "precision", "recall")
+    np.testing.assert_array_equal(judge.labels, context.splits.seen.labels)
+    assert judge.labeller.digest != context.extractor.digest
+
+
+def wide(path, features):
+    """Write an extractor of random features of 16 x 16 pixels."""
+    torch.manual_seed(0)
+    module = torch.nn.Conv2d(1, features, 16)
+    module.inputs = (InputSpec("pixels", (1, 16, 16), "float32", {"kind": "normal"}),)
+    module.forward = lambda pixels: torch.nn.Conv2d.forward(module, pixels)
+    export_onnx(module, path)
+
+
+def test_a_fid_of_more_features_than_pictures_is_refused_and_a_kid_is_not(pictures, tmp_path):
+    wide(tmp_path / "wide.onnx", 300)
+    for budget, fine in (("fid<=+1", False), ("kid<=+1", True)):
+        text = YAML.format(pictures=pictures).replace("{samples: 60}", f"{{extractor: wide.onnx, budget: {budget}}}")
+        (tmp_path / "e.yaml").write_text(text)
+        experiment = Experiment.load(tmp_path / "e.yaml")
+        if fine:
+            context = Context.build(experiment, RunFolder(tmp_path / "run"))
+            assert context.extractor.label.startswith("wide@")
+            assert context.final_metrics(context.extractor) == ("kid", "precision", "recall")
+        else:
+            with pytest.raises(NasError, match=r"(?s)line 3.*features \(300 of wide\); held out are 48"):
+                Context.build(experiment, RunFolder(tmp_path / "run"))
+
+
+def test_a_reference_that_was_scored_otherwise_is_not_gone_on_with(pictures, tmp_path):
+    folder = folder_of(pictures, tmp_path)
+    context = Context.build(Experiment.load(folder.experiment_file), folder)
+    context.check_scored_alike()
+    label = context.extractor.label
+    folder.finish("reference", {"quality_seen": {"metric": "fid", "extractor": label}})
+    context.check_scored_alike()
+    folder.finish("reference", {"quality_seen": {"metric": "fid", "extractor": "classifier@feed"}})
+    with pytest.raises(FolderError, match=rf"scored by fid \(classifier@feed\), and now it would be fid \({label}\)"):
+        context.check_scored_alike()
 
 
 def test_judges_are_kept_by_stream(context):
@@ -139,14 +201,23 @@ def test_the_teacher_is_read_from_the_references_folder(pictures, tmp_path):
         (("size: 16", "size: 24"), r"line 1.*power of two from 8 pixels, got 24x24"),
         (("folder: ", "folder: no/"), r"line 1.*data\.folder must be a folder; found nothing at .*relative to"),
         (("{batch: 3, threads: 2}", "{device: cuda}"), r"line 4.*no CUDAExecutionProvider"),
-        (("{samples: 60}", "{extractor: inception}"), r"line 3.*must be one of classifier, found 'inception'"),
-        (("seed: 6", "space: decodr"), r"line 6.*spaces are decoder; found 'decodr'.*did you mean 'decoder'"),
+        (
+            ("{samples: 60}", "{extractor: incep}"),
+            r"line 3.*extractors are classifier, efficientnet-lite0, .*found 'incep'",
+        ),
+        (("{samples: 60}", "{extractor: no.onnx}"), r"line 3.*the extractor .*/no\.onnx cannot be used"),
+        (("{samples: 60}", "{also: [incep]}"), r"line 3.*quality\.also: extractors are .*found 'incep'"),
+        (("seed: 6", "space: decodr"), r"line 6.*spaces are class_decoder, decoder; found 'decodr'.*did you mean 'decoder'"),
         (("seed: 6", "space: {name: decoder, widht: 3}"), r"line 6.*widht"),
-        (("{samples: 60}", "{budget: 'kid<=+1'}"), r"line 3.*budget of kid"),
+        (("{samples: 60}", "{budget: 'recall>=-1pt'}"), r"line 3.*must be one of fid or kid; found recall: write"),
+        (
+            ("{samples: 60}", "{budget: [kid<=+1, accuracy>=-1pt]}"),
+            r"line 3.*those of family gan are asked for none: leave out accuracy>=-1pt, or take family: cgan",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_said_before_anything_is_trained(pictures, tmp_path, monkeypatch, change, message):
-    monkeypatch.setattr(extractors, "train_classifier", None)
+    monkeypatch.setattr(classifier, "train_classifier", None)
     (tmp_path / "e.yaml").write_text(YAML.format(pictures=pictures).replace(*change))
     with pytest.raises(NasError, match=f"(?s){message}"):
         Context.build(Experiment.load(tmp_path / "e.yaml"), RunFolder(tmp_path / "run"))

@@ -210,6 +210,28 @@ def test_what_was_measured_and_not_trained_is_no_failure_to_explain(summarize, r
     ]
 
 
+@pytest.mark.parametrize(
+    ("low", "missed", "notes"),
+    [
+        (-0.009, [], []),
+        (-0.011, ["quality.budget"], ["Of the budgets, accuracy>=-1pt was missed on `held_out`."]),
+        (None, ["quality.budget"], ["Of the budgets, accuracy>=-1pt was missed on `held_out`."]),
+    ],
+)
+def test_all_budgets_must_hold(summarize, reference, final, quality, low, missed, notes):
+    """FID is inside; accuracy has an interval that ends in or outside of its own, or no value at all."""
+    one = experiment(quality={"budget": ["fid<=+1.5", "accuracy>=-1pt"]})
+    if low is not None:
+        score = {**quality(0.95), "metric": "accuracy", "extractor": "labeller"}
+        final["quality"]["metrics"] = {who: {"accuracy": score} for who in ("reference", "final")}
+        difference = {"value": -0.005, "ci95": [low, 0.0]}
+        final["quality"]["metric_differences"] = {"final": {"reference": {"accuracy": difference}}}
+    found = summarize(one, reference=reference, export=final)
+    assert found["verdict"] == {"met": not missed, "missed": missed}
+    assert [note for note in found["notes"] if "budget" in note] == notes
+    assert found["budget"] == "fid<=+1.5, accuracy>=-1pt"
+
+
 def test_commands_can_be_pasted_into_a_shell(summarize, reference, final, tmp_path):
     """Folders with spaces and quotes too; each batch with the file that is the reference's fastest there."""
     one, folder = experiment(), tmp_path / "it's my run"
@@ -231,6 +253,8 @@ def test_commands_can_be_pasted_into_a_shell(summarize, reference, final, tmp_pa
             "--threads",
             "2",
         ],
+        ["leangen", "score", f"{folder}/reference/model.onnx", "--run", str(folder)],
+        ["leangen", "score", f"{folder}/export/model.onnx", "--run", str(folder)],
         ["leangen", "sample", f"{folder}/export/model.onnx", "--n", "64", "--seed", "0", "--out", "grid.png"],
         ["leangen", "report", str(folder)],
     ]

@@ -85,21 +85,21 @@ class Family:
 
     def quality(self, who: str, metric: str, batch: str) -> Mean:
         """Return the score; one seed's interval is 1.96 standard errors."""
-        found = [self._main(piece, who, batch).quality[metric] for piece in self.having(who)]
+        found = [self.judged(piece, who, batch).quality[metric] for piece in self.having(who)]
         half = 1.96 * found[0].standard_error
         return mean([one.value for one in found], (found[0].value - half, found[0].value + half))
 
     def to_reference(self, who: str, metric: str, batch: str) -> Mean:
         """Return its score minus that of the reference's float file, on the same latents."""
-        found = [self._main(piece, who, batch).quality[metric] for piece in self.having(who)]
+        found = [self.judged(piece, who, batch).quality[metric] for piece in self.having(who)]
         return mean([one.difference for one in found], found[0].ci95)
 
     def ours_minus(self, who: str, metric: str, batch: str) -> Mean:
         """Return our score minus that of the file of ``who`` that counts at ``batch``."""
-        found = [self._main(piece, who, batch).ours_minus_this[metric] for piece in self.having(who)]
+        found = [self.judged(piece, who, batch).ours_minus_this[metric] for piece in self.having(who)]
         return mean([one.difference for one in found], found[0].ci95)
 
-    def _main(self, piece: PieceRecord, who: str, batch: str) -> File:
+    def judged(self, piece: PieceRecord, who: str, batch: str) -> File:
         """Return the file whose quality counts: of the reference the float one, which everything is compared with."""
         return piece.reference if who == REFERENCE else self.file(piece, who, batch)
 

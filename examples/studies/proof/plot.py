@@ -29,7 +29,7 @@ _SHAPES = {
     "star": "m0 -8l2 5.4h5.7l-4.6 3.4l1.7 5.5l-4.8 -3.4l-4.8 3.4l1.7 -5.5l-4.6 -3.4h5.7z",
 }
 _FRONTS = {OURS: "", RANDOM: "4 3"}
-_WORDS = ("marks: files, trained to the end,", "on held-out pictures, a seed each;", "lines: after the last rung")
+_WORDS = ("marks: files, on held-out pictures,", "one a seed; lines: candidates", "after the last rung of a search")
 
 
 def draw(family: Family) -> str:
@@ -56,6 +56,8 @@ def draw(family: Family) -> str:
         colour = _STYLE[who][0]
         _add(svg, "polyline", points=path, fill="none", stroke=colour, stroke_width=1.2, opacity=0.55,
              stroke_dasharray=_FRONTS[who] or "none")  # fmt: skip
+        for time, score in line:
+            _add(svg, "circle", cx=x.at(time), cy=y.at(score), r=2, fill=colour, opacity=0.55)
     for who, (time, score) in marks:
         _mark(svg, who, x.at(time), y.at(score))
     _legend(svg, sorted({who for who, _ in marks}, key=list(_STYLE).index))
@@ -69,8 +71,8 @@ def _marks(family: Family) -> list[tuple[str, tuple[float, float]]]:
     found = []
     for who in _STYLE:
         for piece in family.having(who):
-            file = family.file(piece, who, batch)
-            found.append((who, (file.latency[batch].ratio, file.quality[FID].value)))
+            time = family.file(piece, who, batch).latency[batch].ratio
+            found.append((who, (time, family.judged(piece, who, batch).quality[FID].value)))
     return found
 
 

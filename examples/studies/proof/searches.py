@@ -34,8 +34,11 @@ def _run(experiment: Experiment, folder: Path, progress: Progress, reference: Pa
         run(experiment, folder, stages=["search"], progress=progress)
     summary = run(experiment, folder, progress=progress)
     if RunFolder(folder).record("export") is None:
-        reason = (summary["verdict"] or {}).get("reason", "no verdict")
-        raise ProofError(f"the run in {folder} ended without a file to compare: {reason}")
+        missed = ", ".join(summary["verdict"]["missed"]) if summary["verdict"] else "nothing"
+        raise ProofError(
+            f"the run in {folder} ended without a file to compare (missed: {missed}); {folder}/report/report.md says "
+            "why. Change the experiment and remove the run's folders"
+        )
 
 
 @contextlib.contextmanager

@@ -125,7 +125,11 @@ def _contender_row(family: Family, who: str) -> list[str]:
 
 def _below_the_table(piece: PieceRecord) -> str:
     floors = ", ".join(f"{metric.upper()} {number(value)}" for metric, value in piece.floor.items())
-    extractors = ", ".join(f"{metric} by `{name}`" for metric, name in piece.extractors.items() if name)
+    by = {
+        name: [metric for metric, other in piece.extractors.items() if other == name]
+        for name in piece.extractors.values()
+    }
+    extractors = "; ".join(f"{', '.join(metrics)} by `{name}`" for name, metrics in by.items())
     processes = len(piece.ours.latency[piece.batches[0]].ratios)
     return f"""
 Speed-ups are over the reference's own fastest file at that batch, {piece.threads} thread, all files in turns in
@@ -138,13 +142,14 @@ pictures and latents with {piece.samples:,} pictures ({extractors}); other real 
 
 def _piece(piece: PieceRecord) -> Iterable[str]:
     yield f"### {piece.name}\n"
-    gain = "" if piece.gain_last_quarter is None else f" ({number(piece.gain_last_quarter)} in the last quarter)"
+    gained = piece.gain_last_quarter
+    gain = "" if gained is None else f" (it gained {number(gained)} in the last quarter)".replace("-", "−")
     settings = ", ".join(f"{key}={value}" for key, value in piece.genotype.items())
     yield f"- Reference: {piece.reference_steps:,} steps, {'at' if piece.plateau else 'not at'} its plateau{gain}."
     yield f"- Ours: {settings}; kept: {', '.join(piece.steps_kept) or 'no step of compression'}."
     for who, contender in piece.contenders.items():
         if who in RIVALS:
-            yield f"- {RIVALS[who].capitalize()}: {_made(contender.how, contender.training)}{contender.note}"
+            yield f"- {RIVALS[who].capitalize()}: {_made(contender.how, contender.training)}{contender.note}".rstrip()
     if ACCURACY in piece.extractors:
         shares = ", ".join(f"{share:.1%}" for share in piece.ours.class_accuracy)
         yield f"- Accuracy of ours by class: {shares}."
@@ -158,7 +163,9 @@ def _made(how: dict[str, object], training: dict[str, object] | None) -> str:
     """Return how a rival was made, in words."""
     words = [f"{key} {number(value) if isinstance(value, float) else value}" for key, value in how.items()]
     if training:
-        words.append(f"trained for {training['cpu_s']} CPU-s, where our steps take {training['ours_cpu_s']}")
+        words.append(
+            f"trained for {training['cpu_s']} CPU-s, where as many steps of ours take {training['ours_cpu_s']}"
+        )
     return f"{'; '.join(words)}. " if words else ""
 
 
