@@ -4,14 +4,18 @@
 never seen.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.inputs import InputSpec
-from compress.generator import Generator
 from compress.quality import Difference, Score
+
+if TYPE_CHECKING:  # judging needs no torch
+    from compress.generator import Generator
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class RunTask:
         if not schedule:
             return generator
         job = train_job(self.context, folder, schedule, until=total_steps(schedule), start=folder)
-        log, subject = self.context.folder.log, self.context.folder.relative(folder)
+        log, subject = self.context.folder.log, f"{FOLDER}/{folder.name}"
         log.started(job, subject)
         result = result_of(self.executor.submit(job))
         error = error_of(result)

@@ -71,6 +71,8 @@ class Context:
         extractor = get_extractor(experiment.quality.extractor, splits.seen, cache_folder(), progress)
         context = cls(experiment, folder, splits, image, family, space, extractor, trust_code)
         context._check_enough()
+        if family.label is not None:  # here, and not by each worker that finds none in the cache
+            get_labeller(splits.seen, cache_folder() / "extractors", progress)
         return context
 
     def _check_enough(self) -> None:

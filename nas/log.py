@@ -51,7 +51,7 @@ class Log:
 
     def started(self, job: Job, subject: str) -> None:
         """Tell that ``job`` begins; ``subject`` is the folder it is about, such as ``candidates/0123``."""
-        self.write("started", kind=job["kind"], subject=subject, until=job.get("until"))
+        self.write("started", kind=job.get("kind"), subject=subject, until=job.get("until"))
 
     def finished(
         self, job: Job, subject: str, result: Result, outcome: str, *, rung: int | None = None, note: str | None = None
@@ -68,7 +68,7 @@ class Log:
         """
         self.write(
             "finished",
-            kind=job["kind"],
+            kind=job.get("kind"),
             subject=subject,
             until=job.get("until"),
             since=result.get("since"),

@@ -31,7 +31,7 @@ class Generator(nn.Module):
         self.head = nn.Conv2d(width // 2, 1, 3, padding=1)
 
     def forward(self, noise: torch.Tensor) -> torch.Tensor:
-        maps = self.blocks(self.stem(noise).reshape(len(noise), -1, 4, 4))
+        maps = self.blocks(self.stem(noise).reshape(noise.shape[0], -1, 4, 4))
         return torch.tanh(self.head(torch.relu(self.norm(maps))))
 
 

@@ -34,7 +34,7 @@ Draw = Callable[[Mapping[str, np.ndarray]], Images]
 
 COLLAPSED_BELOW = 0.02  # standard deviation over pictures, of values in [-1, 1]: all pictures are then alike
 _QUICK_DRAWS = 50  # of the bootstrap, for scores on the way: the standard error's own error is 10 %
-_KEPT = 4  # files whose features are kept: 5,000 pictures of 2,048 features are 80 MB
+_KEPT = 4  # files whose features are kept (or as many as were judged last): 2,048 of 5,000 pictures are 80 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +106,8 @@ class Judge:
             metric: dict(zip(files, self._measure(metric, drawn, frechet.DRAWS), strict=True))
             for metric in self.metrics
         }
+        for oldest in list(self._kept)[: -max(_KEPT, len(files))]:
+            del self._kept[oldest]
         return {name: self._evaluation(name, files, found) for name in files}
 
     def _evaluation(
@@ -125,8 +127,6 @@ class Judge:
             images = generate(path, self.latents(), batch=250, threads=self.threads)
             found = self._drawn(images, self.metrics)
         self._kept[key] = found
-        for oldest in list(self._kept)[:-_KEPT]:
-            del self._kept[oldest]
         return found
 
     def labelled(self, path: Path) -> Labelled:

@@ -207,7 +207,10 @@ def test_the_teacher_is_read_from_the_references_folder(pictures, tmp_path):
         ),
         (("{samples: 60}", "{extractor: no.onnx}"), r"line 3.*the extractor .*/no\.onnx cannot be used"),
         (("{samples: 60}", "{also: [incep]}"), r"line 3.*quality\.also: extractors are .*found 'incep'"),
-        (("seed: 6", "space: decodr"), r"line 6.*spaces are class_decoder, decoder; found 'decodr'.*did you mean 'decoder'"),
+        (
+            ("seed: 6", "space: decodr"),
+            r"line 6.*spaces are class_decoder, decoder; found 'decodr'.*did you mean 'decoder'",
+        ),
         (("seed: 6", "space: {name: decoder, widht: 3}"), r"line 6.*widht"),
         (("{samples: 60}", "{budget: 'recall>=-1pt'}"), r"line 3.*must be one of fid or kid; found recall: write"),
         (

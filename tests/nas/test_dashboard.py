@@ -45,7 +45,10 @@ def ask(tiny_run):
         setup_testing_defaults(environ)
         environ |= {"PATH_INFO": path, "QUERY_STRING": "", "wsgi.input": io.BytesIO()}
         status = []
-        body = b"".join(app(environ, lambda text, *_: status.append(text)))
+        response = app(environ, lambda text, *_: status.append(text))
+        body = b"".join(response)
+        if hasattr(response, "close"):
+            response.close()
         return status[0], body
 
     return get

@@ -64,7 +64,7 @@ def test_not_wanted_is_not_tried(build):
 def test_a_float_file_that_draws_something_else_is_not_shipped(make_context, monkeypatch, tmp_path, max_abs):
     monkeypatch.setattr(exporting, "parity", lambda *_: SimpleNamespace(max_abs=max_abs, worst=7))
     context = make_context()
-    generator = SimpleNamespace(module=SimpleNamespace(eval=lambda: None))
+    generator = SimpleNamespace(module=SimpleNamespace(eval=lambda: None), inputs=context.family.inputs)
     with pytest.raises(CompressError, match="does not draw what torch draws"):
         exporting._prove(context, generator, {"fp32": tmp_path / "model.onnx"})
 
@@ -75,7 +75,7 @@ def test_an_int8_file_may_differ_and_says_by_how_much(make_context, monkeypatch)
 
     monkeypatch.setattr(exporting, "parity", found)
     context = make_context(seed=5)
-    generator = SimpleNamespace(module=SimpleNamespace(eval=lambda: None))
+    generator = SimpleNamespace(module=SimpleNamespace(eval=lambda: None), inputs=context.family.inputs)
     path = context.folder.path / "export" / "model.int8.onnx"
     (row,) = exporting._prove(context, generator, {"int8": path})
     assert row == {

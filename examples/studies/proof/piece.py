@@ -134,7 +134,7 @@ def _digest(experiment: Experiment) -> str:
 
 def _notes(piece: Piece) -> list[str]:
     match = piece.part("match")
-    if match["fits"]:
+    if match is None or match["fits"]:
         return []
     return [
         f"no uniform pruning takes 1.0 to 1.1 times as long as our file: the nearest, to widths {match['widths']}, "

@@ -62,15 +62,19 @@ def _pruned_to_match(piece: Piece, context: Context) -> Part:
     def time(generator: Generator) -> float:
         return context.bench.time_untrained(generator, ours, _MEASURE_S).ratio.value
 
-    chosen = piece.part("match")
-    if chosen is None:
-        chosen = piece.finish("match", match(_reference(context), time).to_json())
-    pruned = prune_alone(_reference(context), chosen["ratio"], chosen["multiple"])
+    try:
+        chosen = piece.part("match") or piece.finish("match", match(_reference(context), time).to_json())
+        pruned = prune_alone(_reference(context), chosen["ratio"], chosen["multiple"])
+    except ProofError as error:
+        return _part({}, {}, note=str(error))
     return _recovered(piece, context, pruned, "pruned-matched", chosen)
 
 
 def _pruned_by_half(piece: Piece, context: Context) -> Part:
-    pruned = prune_alone(_reference(context), HALF, _MULTIPLE)
+    try:
+        pruned = prune_alone(_reference(context), HALF, _MULTIPLE)
+    except ProofError as error:
+        return _part({}, {}, note=str(error))
     how = {"ratio": HALF, "multiple": _MULTIPLE, "widths": pruned.origin.arguments["widths"]}
     return _recovered(piece, context, pruned, "pruned-half", how)
 
