@@ -82,6 +82,7 @@ class Baseline:
         self._match: Match | None = None
         self._matched_to = ""
         self._job: Job = {}
+        self._subject = ""
         self._future: Future[Result] | None = None
 
     def begin(self, shipped: Path) -> None:
@@ -91,8 +92,8 @@ class Baseline:
         schedule = final_schedule(self._context)
         origin = self._match.generator.origin
         job = train_job(self._context, self._trained, schedule, until=total_steps(schedule), origin=origin)
-        self._job = job
-        self._context.folder.log.started(job, self._context.folder.relative(self._trained))
+        self._job, self._subject = job, self._context.folder.relative(self._trained)
+        self._context.folder.log.started(job, self._subject)
         self._future = self._executor.submit(job)
 
     def finish(self, shipped: Path) -> Record:
@@ -127,8 +128,8 @@ class Baseline:
         assert self._future is not None
         result = result_of(self._future)
         error = error_of(result)
-        subject, outcome = self._context.folder.relative(self._trained), "failed" if error else "done"
-        self._context.folder.log.finished(self._job, subject, result, outcome, note=error)
+        outcome = "failed" if error else "done"
+        self._context.folder.log.finished(self._job, self._subject, result, outcome, note=error)
         if error is not None:
             raise NasError(f"the baseline could not be trained: {error}")
         bench = self._context.bench

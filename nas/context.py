@@ -309,13 +309,13 @@ def _check_metrics(experiment: Experiment, family: Family) -> None:
     if first not in SEARCHED:
         raise experiment.problem(
             ("quality", "budget"),
-            f"the first budget is what the search goes by, and must be one of {' or '.join(SEARCHED)}; found {first}: "
-            f"write [fid<=+10%|+2, {budgets[0].text}]",
+            f"the first quality.budget is what the search goes by: it must be one of {' or '.join(SEARCHED)}; found "
+            f"{first}: write [fid<=+10%|+2, {budgets[0].text}]",
         )
     accuracy = [budget for budget in budgets if budget.metric.name == ACCURACY]
     if accuracy and family.label is None:
         raise experiment.problem(
             ("quality", "budget"),
             f"accuracy is whether a generator draws the class that it is asked for, and those of family {family.name} "
-            f"are asked for none: leave out {accuracy[0].text}, or take family: cgan",
+            f"are asked for none: leave {accuracy[0].text} out of quality.budget, or take family: cgan",
         )

@@ -208,7 +208,7 @@ class ReferenceConfig(Section):
         (),
         strict=False,
         max_length=16,
-        description="What it takes, e.g. [{name: z, shape: [128]}]; dtype float32 and prior {kind: normal} unless given",
+        description="What it takes, e.g. [{name: z, shape: [128]}]; dtype float32, prior {kind: normal} unless given",
     )
 
     @field_validator("weights")

@@ -1,5 +1,6 @@
 """The user's own generator as the reference: the module is made by the user's code, the weights are safetensors."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,18 @@ import safetensors
 import safetensors.torch
 
 from benchmarks.inputs import draw_inputs
+from benchmarks.records import BenchmarkError
 from compress.errors import CompressError
+from compress.export import export_onnx, parity
 from compress.generator import Generator
 from compress.running import run_module
 from nas.context import Context, check_trust
 from nas.errors import NasError
+from nas.exporting import PARITY_LIMIT
 from nas.seeds import Stream
 
 _ROWS = 8
+_EXPORTED_ROWS = 70  # drawn 64 and 6 at a time: a file that takes one number of rows only is found out
 _TOLERANCE = 0.01  # beyond [-1, 1]: an eighth of a grey level would be 1e-3, so this is no rounding
 
 
@@ -35,6 +40,7 @@ def own_reference(context: Context) -> Generator:
         raise experiment.problem(("reference", "module"), str(error)) from error
     _load_weights(generator, config.weights)
     _check_pictures(context, generator)
+    _check_export(context, generator)
     return generator
 
 
@@ -79,3 +85,20 @@ def _check_pictures(context: Context, generator: Generator) -> None:
         raise NasError(f"{module} draws other pictures from the same inputs: make all of its noise an input")
     if np.ptp(pictures, axis=0).max() == 0:
         raise NasError(f"{module} draws the same picture from every input: are these its trained weights?")
+
+
+def _check_export(context: Context, generator: Generator) -> None:
+    """Raise NasError unless its ONNX file draws what it draws, for any number of rows, before anything is trained."""
+    module, rows = context.experiment.reference.module, context.inputs(Stream.PARITY, _EXPORTED_ROWS)
+    with tempfile.TemporaryDirectory(prefix="leangen-own-") as folder:
+        path = Path(folder) / "model.onnx"
+        try:
+            export_onnx(generator, path, opset=context.experiment.export.opset)
+            found = parity(generator.module.eval(), path, rows)
+            if not found.max_abs <= PARITY_LIMIT:
+                raise NasError(f"its ONNX file draws other pixels, by up to {found.max_abs:.2g}")
+        except (CompressError, BenchmarkError, NasError) as error:
+            raise NasError(
+                f"{module} cannot be written as an ONNX file that draws any number of pictures: {error}. The usual "
+                "cause is a number of rows that became a constant: in forward write x.shape[0], not len(x), and -1 in reshape"
+            ) from error

@@ -87,8 +87,8 @@ class Shown:
 
     @property
     def is_form(self) -> bool:
-        """With words that stand for others: RUN, FILE, KEY=VALUE."""
-        return any(re.fullmatch(r"[A-Z_]+(=[A-Z_]+)?(\.\w+)?", word) for word in shlex.split(self.line))
+        """With words that stand for others: RUN, FILE.onnx, KEY=VALUE, or three dots."""
+        return any(re.fullmatch(r"[A-Z_]+(=[A-Z_]+)?(\.\w+)?|\.\.\.", word) for word in shlex.split(self.line))
 
 
 def commands(page: str) -> Iterator[Shown]:

@@ -19,7 +19,7 @@ def sample(
     columns: Annotated[int, typer.Option("--columns", min=1, max=1000, help="Images per row.")] = 8,
     fix: Annotated[
         list[str] | None,
-        typer.Option("--fix", metavar="NAME=NUMBER", help="Every image gets this input, e.g. label=3; may be repeated."),
+        typer.Option("--fix", metavar="NAME=NUMBER", help="Every image gets this input: label=3; may be repeated."),
     ] = None,
 ) -> None:
     """A grid of images from an ONNX file, at inputs drawn as its metadata says."""

@@ -145,10 +145,10 @@ def test_a_kept_match_of_another_network_is_not_taken(begin, tmp_path):
     assert context.asked
 
 
-def test_a_training_that_fails_is_named():
+def test_a_training_that_fails_is_named(tmp_path: Path):
     failed: Future[dict[str, Any]] = Future()
     failed.set_result({"error": "TrainingError: diverged"})
-    one = Baseline(context(lambda factor: 1.05), SimpleNamespace(workers=1))  # type: ignore[arg-type]
+    one = Baseline(context(lambda factor: 1.05, tmp_path), SimpleNamespace(workers=1))  # type: ignore[arg-type]
     one._future = failed
     with pytest.raises(NasError, match="the baseline could not be trained: TrainingError: diverged"):
         one.finish(Path("model.onnx"))

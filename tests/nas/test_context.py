@@ -215,7 +215,7 @@ def test_the_teacher_is_read_from_the_references_folder(pictures, tmp_path):
         (("{samples: 60}", "{budget: 'recall>=-1pt'}"), r"line 3.*must be one of fid or kid; found recall: write"),
         (
             ("{samples: 60}", "{budget: [kid<=+1, accuracy>=-1pt]}"),
-            r"line 3.*those of family gan are asked for none: leave out accuracy>=-1pt, or take family: cgan",
+            r"line 3.*gan are asked for none: leave accuracy>=-1pt out of quality\.budget, or take family: cgan",
         ),
     ],
 )

@@ -26,15 +26,16 @@ from torch import nn
 imported = True
 
 class Mine(nn.Module):
-    def __init__(self, side=16, scale=1.0, noisy=False, dead=False):
+    def __init__(self, side=16, scale=1.0, noisy=False, dead=False, baked=False):
         super().__init__()
-        self.side, self.scale, self.noisy, self.dead = side, scale, noisy, dead
+        self.side, self.scale, self.noisy, self.dead, self.baked = side, scale, noisy, dead, baked
         self.body = nn.Linear(6, side * side)
 
     def forward(self, noise):
         if self.dead:
             noise = noise * 0
-        maps = torch.tanh(self.body(noise)).reshape(-1, 1, self.side, self.side) * self.scale
+        rows = len(noise) if self.baked else -1
+        maps = torch.tanh(self.body(noise)).reshape(rows, 1, self.side, self.side) * self.scale
         return maps + 0.001 * torch.randn_like(maps) if self.noisy else maps
 
 def make(**arguments):
@@ -128,6 +129,7 @@ def test_its_students_can_be_distilled_and_tuned(home):
         ("{noisy: true}", "other pictures from the same inputs"),
         ("{dead: true}", "the same picture from every input"),
         ("{sides: 8}", r"(?s)line 4.*sides"),
+        ("{baked: true}", r"(?s)any number of pictures.*x\.shape\[0\], not len\(x\)"),
     ],
 )
 def test_what_draws_wrongly_is_refused(home, arguments, message):

@@ -23,7 +23,8 @@ from nas.folder import FolderError, RunFolder
 from nas.stages import STAGES, run
 from reports.summary import parse
 
-CHANGING = ("seconds.json", "summary.json", ".lock", "report", "log.jsonl")  # what a run that finds everything done writes again
+# What a run that finds everything done writes again.
+CHANGING = ("seconds.json", "summary.json", ".lock", "report", "log.jsonl")
 
 
 @pytest.fixture(autouse=True)
