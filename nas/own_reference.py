@@ -100,5 +100,5 @@ def _check_export(context: Context, generator: Generator) -> None:
         except (CompressError, BenchmarkError, NasError) as error:
             raise NasError(
                 f"{module} cannot be written as an ONNX file that draws any number of pictures: {error}. The usual "
-                "cause is a number of rows that became a constant: in forward write x.shape[0], not len(x), and -1 in reshape"
+                "cause is a number of rows that became a constant: write x.shape[0] in forward, not len(x)"
             ) from error
