@@ -42,7 +42,7 @@ class RunTask:
 
     def recover(self, generator: Generator, folder: Path) -> Generator:
         """Distil the generator in ``folder`` for ``compress.recover`` steps, then fine-tune it like a finalist."""
-        schedule = _recovery(self.context.experiment)
+        schedule = recovery_schedule(self.context.experiment)
         if not schedule:
             return generator
         job = train_job(self.context, folder, schedule, until=total_steps(schedule), start=folder)
@@ -56,7 +56,8 @@ class RunTask:
         return Generator.load(folder)
 
 
-def _recovery(experiment: Experiment) -> Schedule:
+def recovery_schedule(experiment: Experiment) -> Schedule:
+    """Return how a pruned generator recovers: distilled, then fine-tuned like a finalist; empty for not at all."""
     if experiment.compress.recover == 0:
         return ()
     phases = (Phase("distill", experiment.compress.recover), Phase("finetune", experiment.search.final_adversarial))

@@ -2,18 +2,19 @@
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from benchmarks.cost import count_cost
 from benchmarks.files import read_json
 from compress.quality import Budget
-from nas.candidate import NOT_TRAINED, OUTCOMES, Candidate, front_of
+from nas.candidate import OUTCOMES, Candidate, front_of
 from nas.experiment import Experiment
 from nas.final import GRIDS
 from nas.folder import Record, RunFolder
 from nas.held_out import missed_on_held_out
 from nas.insights import curve_of, is_unreached, knobs_of, quality_of
+from nas.notes import notes_of
 
 EXPORT_STAGES = ("reference", "search", "finalists", "compress", "export")
 
@@ -58,7 +59,7 @@ def summarize_run(experiment: Experiment, folder: RunFolder, command: str, space
         "operators": final["operators"] if final else None,
         "parity": final["parity"] if final else None,
         "commands": _commands(folder, final, command) + _picking(folder, records["candidates"], records["finalists"]),
-        "notes": _notes(experiment, records, final),
+        "notes": notes_of(experiment, records, final, _missed_limits(experiment, records)),
     }
 
 
@@ -279,88 +280,3 @@ def _picking(folder: RunFolder, candidates: Record | None, finalists: Record | N
         return []
     command = shlex.join(["leangen", "pick", str(folder.shown), others[0]])
     return [{"what": "another point of the front, to the end (without an id: the front)", "command": command}]
-
-
-def _notes(experiment: Experiment, records: Mapping[str, Record | None], final: Record | None) -> list[str]:
-    notes = []
-    reference, candidates = records["reference"], records["candidates"]
-    if reference is not None and reference["curve"][-1]["complaint"]:
-        notes.append(
-            f"The reference {reference['curve'][-1]['complaint']}: nothing can be learned from it. Try another seed, "
-            "more reference.steps, or lower learning rates in `family`."
-        )
-    if candidates is not None:
-        if candidates.get("picked"):
-            notes.append(f"Picked by hand with `leangen pick` from the search of {candidates['picked']['run']}.")
-        notes += _search_notes(candidates, _missed_limits(experiment, records))
-    finalists = records["finalists"]
-    if finalists is not None and finalists["winner"] and not any(row["inside"] for row in finalists["finalists"]):
-        notes.append("No finalist was inside the budget on `seen`: the one of the best quality was exported.")
-    if final is not None:
-        notes += _budget_notes(experiment, final["quality"])
-        notes += _final_notes(records["baseline"], final)
-        notes += _recovery_notes(experiment, records["compressed"])
-    return notes
-
-
-def _recovery_notes(experiment: Experiment, compressed: Record | None) -> list[str]:
-    """Say where the result was trained longer than the baseline, which is trained like a finalist."""
-    kept = [step for step in (compressed or {"steps": ()})["steps"] if step["kept"] and "ratio" in step["settings"]]
-    recover, tuned = experiment.compress.recover, experiment.search.final_adversarial
-    if not kept or not recover:
-        return []
-    return [
-        f"The result was trained longer than the baseline, by its recovery from pruning: {len(kept)} x "
-        f"({recover:,} steps of distillation and {tuned:,} of fine-tuning)."
-    ]
-
-
-def _search_notes(candidates: Record, missed: list[str]) -> list[str]:
-    notes = []
-    ratios = [row["ratio"]["value"] for row in candidates["rows"] if row["ratio"]]
-    complete = sum(row["outcome"] == "complete" for row in candidates["rows"])
-    if not complete and missed:
-        notes.append(
-            f"No candidate met the latency limit: the fastest of {len(ratios)} measured was {1 / min(ratios):.1f}x as "
-            f"fast as the reference. Relax {' or '.join(missed)}, raise "
-            "search.trials, or open the space towards smaller widths."
-        )
-    failed = [row for row in candidates["rows"] if row["outcome"] == "failed" and row["error"] != NOT_TRAINED]
-    if failed:
-        notes.append(f"{len(failed)} candidates failed; the first: {failed[0]['error']}")
-    left = sum(row["error"] == NOT_TRAINED for row in candidates["rows"])
-    if left:
-        notes.append(f"{left} more candidates were measured and {NOT_TRAINED.replace('its turn', 'their turn')}.")
-    return notes
-
-
-def _budget_notes(experiment: Experiment, quality: Record) -> list[str]:
-    """Say which of several budgets were missed; the verdict knows only that one was."""
-    budgets = experiment.quality.budgets
-    missed = missed_on_held_out(budgets, quality)
-    if not missed or len(budgets) == 1:
-        return []
-    return [f"Of the budgets, {_listed(missed)} {'were' if len(missed) > 1 else 'was'} missed on `held_out`."]
-
-
-def _listed(budgets: Sequence[Budget]) -> str:
-    return " and ".join(budget.text for budget in budgets)
-
-
-def _final_notes(baseline: Record | None, final: Record) -> list[str]:
-    notes = []
-    if baseline is not None:
-        ratio = baseline["ratio_to_shipped"]["value"]
-        if not 0.97 <= ratio <= 1.13:
-            notes.append(f"The baseline takes {ratio:.2f} of the shipped file's time; {_why_unlike(baseline)}.")
-        difference = final["quality"]["differences"]["final"].get("baseline")
-        if difference is not None and not math.isnan(difference["value"]) and difference["ci95"][1] >= 0:
-            notes.append("The result is not better than the narrowed baseline by more than the interval.")
-    return notes
-
-
-def _why_unlike(baseline: Record) -> str:
-    """Return why the baseline is not as fast as the result: ``match`` is how it was matched, to the same file."""
-    if baseline["match"]["fits"]:
-        return f"it took {baseline['match']['ratio']:.2f} of it when it was matched"
-    return "none of the widths that were tried is closer without being faster"

@@ -31,7 +31,7 @@ def our_schedules(context: Context) -> list[Schedule]:
     """Return what our file was trained with: a finalist's schedule, then one recovery for each kept pruning."""
     steps = context.folder.need(compressing.FOLDER, "leangen compress")["steps"]
     kept = sum(step["kept"] and step["name"].startswith("prune") for step in steps)
-    recovery = compressing._recovery(context.experiment)
+    recovery = compressing.recovery_schedule(context.experiment)
     return [final_schedule(context), *([recovery] * kept if recovery else [])]
 
 
