@@ -129,7 +129,7 @@ def test_its_students_can_be_distilled_and_tuned(home):
         ("{noisy: true}", "other pictures from the same inputs"),
         ("{dead: true}", "the same picture from every input"),
         ("{sides: 8}", r"(?s)line 4.*sides"),
-        ("{baked: true}", r"(?s)any number of pictures.*x\.shape\[0\], not len\(x\)"),
+        ("{baked: true}", r"(?s)any number of pictures.*x\.shape\[0\] in forward, not len\(x\)"),
     ],
 )
 def test_what_draws_wrongly_is_refused(home, arguments, message):
