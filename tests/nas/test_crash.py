@@ -225,7 +225,7 @@ def test_sigterm_stops_like_ctrl_c_wherever_it_comes(tmp_path, short, tiny_run):
     """A scheduler sends it to every process of a job: in the reference's training, then in the search."""
     folder = tmp_path / "run"
     for reached in (lambda line: line["event"] == "scored", lambda line: line.get("kind") == "train"):
-        one = Leangen(short, "search", tiny_run.file, "--out", folder)
+        one = Leangen(short, "search", tiny_run.file, "--out", folder, "--set", "search.minutes=9")
         assert one.wait_until(lambda reached=reached: any(map(reached, log_of(folder))))
         os.killpg(one.process.pid, signal.SIGTERM)
         code, output = one.finish()
