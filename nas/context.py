@@ -7,27 +7,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from benchmarks.inputs import draw_inputs
-from benchmarks.records import BackendMissing, Target
-from benchmarks.runtimes.onnx import check_device
+from benchmarks.records import Target
 from compress.measure import FP32, PRECISIONS, Bench
 from nas.bank import BANK_FILE, read_bank
-from nas.data import DataError, Splits, cache_folder, load_images, split, to_float
-from nas.data_sources import Survey, survey
-from nas.errors import NasError
+from nas.checks import check, space_of
+from nas.data import Splits, cache_folder, load_images, split, to_float
 from nas.experiment import Experiment
 from nas.families import get_family
 from nas.families.base import DataShape, Family, Pictures, Teacher
 from nas.folder import FolderError, RunFolder
 from nas.progress import Progress
 from nas.quality.classifier import Labeller, get_labeller
-from nas.quality.extractors import CLASSIFIER, Extractor, check_extractor, get_extractor
-from nas.quality.judge import ACCURACY, FID, METRICS, SEARCHED, Judge, enough_for_fid
+from nas.quality.extractors import Extractor, get_extractor
+from nas.quality.judge import ACCURACY, FID, METRICS, Judge, enough_for_fid
 from nas.seeds import Stream
-from search_spaces import get_space
-from search_spaces.space import ImageShape, SearchSpace, SearchSpaceError
+from search_spaces.space import ImageShape, SearchSpace
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +63,7 @@ class Context:
         splits = split(load_images(experiment.data, progress=progress))
         image = ImageShape(*splits.seen.images.shape[1:])
         family = get_family(experiment, DataShape(image, splits.seen.counts))
-        space = _get_space(experiment)
+        space = space_of(experiment)
         extractor = get_extractor(experiment.quality.extractor, splits.seen, cache_folder(), progress)
         context = cls(experiment, folder, splits, image, family, space, extractor, trust_code)
         context._check_enough()
@@ -232,90 +228,3 @@ class Context:
         drawn = {name: np.repeat(values, columns, axis=0) for name, values in self.inputs(Stream.GRID, rows).items()}
         drawn[label] = np.tile(np.arange(columns), rows).astype(drawn[label].dtype)
         return drawn, columns
-
-
-def check(experiment: Experiment) -> None:
-    """Raise what is wrong with ``experiment``, with its line, before any picture is read and anything is trained.
-
-    Raises:
-        NasError: metric, pictures' folder or file, device, family, space or extractor cannot be used.
-    """
-    data, device = experiment.data, experiment.target.device
-    pictures = _check_pictures(experiment)
-    try:
-        check_device(device)
-    except BackendMissing as error:
-        raise experiment.problem(("target", "device"), str(error)) from error
-    image = ImageShape(data.channels, data.size, data.size)
-    family = get_family(experiment, DataShape(image, pictures.counts))
-    _get_space(experiment)
-    _check_metrics(experiment, family)
-    for key, names in (("extractor", (experiment.quality.extractor,)), ("also", experiment.quality.also)):
-        for name in names:
-            try:
-                check_extractor(name, image, cache_folder())
-            except NasError as error:
-                raise experiment.problem(("quality", key), f"quality.{key}: {error}") from error
-
-
-def _check_pictures(experiment: Experiment) -> Survey:
-    """Return how many pictures of which classes there are. Raises ExperimentError if they cannot be used."""
-    data, quality = experiment.data, experiment.quality
-    try:
-        found = survey(data)
-    except DataError as error:
-        raise experiment.problem(("data", data.source), str(error)) from error
-    if CLASSIFIER in (quality.extractor, *quality.also) and len(found.classes) < 2:
-        raise experiment.problem(
-            ("quality", "extractor" if quality.extractor == CLASSIFIER else "also"),
-            "the extractor 'classifier' learns to tell classes apart, and needs at least two; found only "
-            f"{found.classes[0]!r} in {data.folder or data.npz or data.idx}. Set quality.extractor: "
-            "efficientnet-lite0, which needs none, or give classes: a sub-folder each, or an array or file of labels",
-        )
-    return found
-
-
-def check_trust(experiment: Experiment, *, trust_code: bool) -> None:
-    """Raise ExperimentError if ``experiment`` names code to import, and nobody said that it is trusted."""
-    module = experiment.reference.module
-    if module is not None and not trust_code:
-        raise experiment.problem(
-            ("reference", "module"),
-            f"reference.module {module} is code that would be imported and run on this machine: read it, and if you "
-            "trust it, give the same command with --trust-code",
-        )
-
-
-class _NoOptions(BaseModel):
-    """What a space can be told in the experiment file besides its name."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _get_space(experiment: Experiment) -> SearchSpace:
-    """Return the space that ``experiment`` names. Raises ExperimentError if there is none, or it has options."""
-    try:
-        space = get_space(experiment.space.name)
-    except SearchSpaceError as error:
-        raise experiment.problem(("space",), str(error)) from error
-    experiment.options("space", _NoOptions)
-    return space
-
-
-def _check_metrics(experiment: Experiment, family: Family) -> None:
-    """Raise ExperimentError for budgets that nobody could search by or judge, before anything is trained for them."""
-    budgets = experiment.quality.budgets
-    first = budgets[0].metric.name
-    if first not in SEARCHED:
-        raise experiment.problem(
-            ("quality", "budget"),
-            f"the first quality.budget is what the search goes by: it must be one of {' or '.join(SEARCHED)}; found "
-            f"{first}: write [fid<=+10%|+2, {budgets[0].text}]",
-        )
-    accuracy = [budget for budget in budgets if budget.metric.name == ACCURACY]
-    if accuracy and family.label is None:
-        raise experiment.problem(
-            ("quality", "budget"),
-            f"accuracy is whether a generator draws the class that it is asked for, and those of family {family.name} "
-            f"are asked for none: leave {accuracy[0].text} out of quality.budget, or take family: cgan",
-        )

@@ -158,7 +158,7 @@ class DataConfig(Section):
         from nas.data_sources import default_size, own_layout
 
         layout = own_layout(info.data)
-        if layout is None:  # `nas.context.check` says why, with the line of the file
+        if layout is None:  # `nas.checks.check` says why, with the line of the file
             return default
         return default_size(layout) if is_size else layout.channels
 

@@ -13,7 +13,8 @@ from compress.errors import CompressError
 from compress.export import export_onnx, parity
 from compress.generator import Generator
 from compress.running import run_module
-from nas.context import Context, check_trust
+from nas.checks import check_trust
+from nas.context import Context
 from nas.errors import NasError
 from nas.exporting import PARITY_LIMIT
 from nas.seeds import Stream

@@ -1,5 +1,6 @@
 """What a run will cost, before it begins: minutes from steps that were timed here, disk and memory from sizes."""
 
+import contextlib
 import tempfile
 import time
 from pathlib import Path
@@ -9,15 +10,16 @@ import numpy as np
 import torch
 
 from benchmarks.inputs import draw_inputs
+from compress.errors import CompressError
 from compress.generator import Generator
 from nas.bank import Bank, bank_size
-from nas.context import check
+from nas.checks import check
 from nas.experiment import Experiment
 from nas.families import get_family
 from nas.families.base import DataShape, Family, Phase, PhaseKind, Pictures, Teacher, Trainer
 from nas.folder import Record
 from search_spaces import get_space
-from search_spaces.space import ImageShape
+from search_spaces.space import ImageShape, SearchSpace
 
 _STEPS, _WARM_UP, _STUDENTS = 4, 2, 4
 _CLASSES = 10  # how many there are hardly changes what a step costs
@@ -35,7 +37,7 @@ def estimate(experiment: Experiment) -> list[dict[str, Any]]:
     Times a few steps of the reference and of some genotypes; the search takes at most the minutes it was given.
 
     Raises:
-        NasError: what the experiment asks for cannot be done, see ``nas.context.check``.
+        NasError: what the experiment asks for cannot be done, see ``nas.checks.check``.
     """
     check(experiment)
     data, search = experiment.data, experiment.search
@@ -98,9 +100,7 @@ def _step_seconds(experiment: Experiment, family: Family, image: ImageShape) -> 
             reference.keep(Path(folder))
             bank = Bank(draw_inputs(family.inputs, len(images), 0), images.numpy().astype(np.float16))
             teacher = Teacher(bank, Path(folder))
-            students = [
-                Generator.from_genotype(space.name, space.sample(rng), family.inputs, image) for _ in range(_STUDENTS)
-            ]
+            students = _students(space, family, image, rng)
             distilled = [_timed(_trainer(family, one, "distill", data, teacher)) for one in students]
             tuned = [_timed(_trainer(family, one, "finetune", data, teacher)) for one in students]
             # The fastest of them: a latency limit lets only such through to long training.

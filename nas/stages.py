@@ -13,8 +13,9 @@ from benchmarks.files import write_json
 from compress.quality import Score
 from nas.baseline import FOLDER as BASELINE
 from nas.candidate import OUTCOMES
+from nas.checks import check, check_trust
 from nas.compressing import compress_winner
-from nas.context import Context, check, check_trust
+from nas.context import Context
 from nas.executors import Executor, LocalExecutor
 from nas.experiment import Experiment
 from nas.exporting import export_winner

@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from benchmarks.inputs import InputSpec
 from compress.export import export_onnx
 from compress.generator import Generator
+from nas.checks import check
 from nas.cli import app
-from nas.context import check
 from nas.experiment import Experiment
 from nas.folder import RunFolder
 from nas.picking import describe_front, read_candidates

@@ -105,6 +105,7 @@ def test_a_generator_with_a_label_is_judged_by_another_classifier(pictures, tmp_
     text = (
         YAML.format(pictures=pictures)
         .replace("name: gan", "name: cgan")
+        .replace("seed: 6", "seed: 6\nspace: class_decoder")
         .replace("{samples: 60}", "{samples: 60, budget: [kid<=+1, accuracy>=-1pt]}")
     )
     (tmp_path / "e.yaml").write_text(text)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.context import check
+from nas.checks import check
 from nas.data import image_set, load_images, split
 from nas.data_folder import DataError
 from nas.data_sources import Survey, check_enough, survey

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from nas.checks import check
 from nas.cli import app
-from nas.context import check
 from nas.data import load_images
 from nas.experiment import Experiment
 from nas.quality.extractors import EXTRACTORS
