@@ -109,6 +109,15 @@ def _step_seconds(experiment: Experiment, family: Family, image: ImageShape) -> 
         torch.set_num_threads(threads)
 
 
+def _students(space: SearchSpace, family: Family, image: ImageShape, rng: np.random.Generator) -> list[Generator]:
+    """Return a few generators of the space; at some sizes it refuses some genotypes (``check`` knows that not all)."""
+    found: list[Generator] = []
+    while len(found) < _STUDENTS:
+        with contextlib.suppress(CompressError):
+            found.append(Generator.from_genotype(space.name, space.sample(rng), family.inputs, image))
+    return found
+
+
 def _trainer(family: Family, generator: Generator, kind: PhaseKind, data: Pictures, teacher: Teacher | None) -> Trainer:
     return family.trainer(generator.module, (Phase(kind, 10_000),), data=data, teacher=teacher, seed=0)
 
