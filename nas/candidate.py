@@ -10,6 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from compress.quality import Score
 from nas.folder import REMEDY, FolderError, Stored, check_name
 from nas.rungs import Measured, Standing, front
+from reports.wording import number
 
 COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE = "complete", "infeasible", "dominated", "failed", "duplicate"
 OUTCOMES = (COMPLETE, INFEASIBLE, DOMINATED, FAILED, DUPLICATE)
@@ -99,5 +100,5 @@ def describe(candidate: Candidate) -> str:
         words.append(f"{1 / candidate.ratio['value']:.1f}x")
     if candidate.rungs:
         score = candidate.score()
-        words.append(f"{score.metric} {score.value:.1f}")
+        words.append(f"{score.metric} {number(score.value)}")
     return " ".join(words)

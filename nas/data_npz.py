@@ -130,6 +130,7 @@ def _layout(path: Path, name: str, headers: Mapping[str, Header]) -> Layout:
 
 def _describe(path: Path, name: str, header: Header) -> str:
     """What the numbers of an array of floats look like, and so how to make pictures of them."""
+    Layout.of(header.shape, f"{path}, array {name!r}")  # before a row is read: it may be as large as the file says
     _check_bytes(header, MAX_ARRAY_BYTES, f"{path}, array {name!r}")
     low, high = math.inf, -math.inf
     row_bytes = header.content_bytes // max(header.shape[0], 1) if header.shape else 0

@@ -10,6 +10,7 @@ from nas.folder import FolderError, RunFolder
 from nas.progress import Progress
 from nas.reuse import link_reference
 from nas.stages import run
+from reports.wording import number
 
 FOLDER = "picked"
 
@@ -75,7 +76,7 @@ def describe_front(candidates: Sequence[Candidate]) -> list[tuple[str, str, str]
     for one in front_of(candidates):
         assert one.ratio is not None
         score = one.score()
-        rows.append((one.id, f"{1 / one.ratio['value']:.2f}x", f"{score.metric} {score.value:.2f}"))
+        rows.append((one.id, f"{1 / one.ratio['value']:.2f}x", f"{score.metric} {number(score.value)}"))
     return rows
 
 

@@ -14,6 +14,7 @@ from compress.errors import CompressError
 from compress.generator import Generator
 from nas.bank import Bank, bank_size
 from nas.checks import check
+from nas.data_sources import survey
 from nas.experiment import Experiment
 from nas.families import get_family
 from nas.families.base import DataShape, Family, Phase, PhaseKind, Pictures, Teacher, Trainer
@@ -22,7 +23,6 @@ from search_spaces import get_space
 from search_spaces.space import ImageShape, SearchSpace
 
 _STEPS, _WARM_UP, _STUDENTS = 4, 2, 4
-_CLASSES = 10  # how many there are hardly changes what a step costs
 _MIB = 2**20
 _PROCESS_MIB = 450.0  # what torch, onnxruntime and this program take before there are any pictures
 _CANDIDATE_MIB = 12.0  # checkpoint with its optimizers, weights, discriminator
@@ -42,11 +42,12 @@ def estimate(experiment: Experiment) -> list[dict[str, Any]]:
     check(experiment)
     data, search = experiment.data, experiment.search
     image = ImageShape(data.channels, data.size, data.size)
-    family = get_family(experiment, DataShape(image, (1,) * _CLASSES))
+    counts = survey(data).counts
+    family = get_family(experiment, DataShape(image, counts))
     pictures = bank_size((image.channels, image.height, image.width))
     picture_mib = image.channels * image.height * image.width * 4 / _MIB
     memory = _PROCESS_MIB + 6000 * picture_mib + experiment.quality.samples * picture_mib
-    reference_s, distill_s, finetune_s = _step_seconds(experiment, family, image)
+    reference_s, distill_s, finetune_s = _step_seconds(experiment, family, image, len(counts))
     final_s = search.final_distill * distill_s + search.final_adversarial * finetune_s
     rounds, finalists_mib = -(-search.finalists // search.workers), search.finalists * 2 * _CANDIDATE_MIB
     bank_mib = pictures * picture_mib / 2
@@ -84,13 +85,15 @@ def _row(stage: str, what: str, seconds: float, disk_mib: float, memory_mib: flo
     }
 
 
-def _step_seconds(experiment: Experiment, family: Family, image: ImageShape) -> tuple[float, float, float]:
+def _step_seconds(
+    experiment: Experiment, family: Family, image: ImageShape, classes: int
+) -> tuple[float, float, float]:
     """Return seconds of one step on one thread: of the reference, of a distilled and of a fine-tuned student.
 
     Students are a few genotypes of the space; pictures are noise, which costs as much as any.
     """
     images = torch.rand(256, image.channels, image.height, image.width) * 2 - 1
-    data = Pictures(images, torch.arange(len(images)) % _CLASSES)
+    data = Pictures(images, torch.arange(len(images)) % classes)
     space, rng = get_space(experiment.space.name), np.random.default_rng(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

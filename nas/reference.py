@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.files import read_json, write_json
+from benchmarks.files import read_json, sha256_file, write_json
 from benchmarks.inputs import draw_inputs
 from benchmarks.paired import measure_interleaved, probe_for
 from benchmarks.runtimes.onnx import generate
@@ -29,6 +29,7 @@ from nas.seeds import Stream
 from nas.worker import Saver
 
 FOLDER = "reference"
+_OWN = "own.json"  # the hash of one's own weights: training goes on with its checkpoint, not with them
 _PLATEAU_SHARE = 0.05  # of its score: a last quarter that gains less than this, or less than its error, is flat
 _MEASURE_S = 3.0
 _BANK_PART = 4096  # pictures drawn between two words of progress
@@ -38,6 +39,7 @@ def train_reference(context: Context, progress: Progress) -> Record:
     """Train the reference or go on training it; leave generator, discriminator, files and bank; return its record."""
     record = context.folder.record(FOLDER)
     if record is not None:
+        _check_weights(context)
         if not (context.folder.path / FOLDER / BANK_FILE).is_file():  # removed because it was damaged
             _write_bank(context, context.folder.path / record["files"][FP32], progress)
         return record
@@ -45,7 +47,10 @@ def train_reference(context: Context, progress: Progress) -> Record:
     folder = context.folder.path / FOLDER
     folder.mkdir(exist_ok=True)
     own = config.module is not None
+    _check_weights(context)
     generator = own_reference(context) if own else context.family.reference(seed)
+    if config.weights is not None:
+        write_json(folder / _OWN, {"weights": sha256_file(config.weights)})
     schedule = (Phase("critic" if own else "adversarial", config.steps),)
     trainer = context.family.trainer(generator.module, schedule, data=context.data, teacher=None, seed=seed)
     curve = _train(context, trainer, progress)
@@ -67,6 +72,18 @@ def train_reference(context: Context, progress: Progress) -> Record:
     context.folder.finish(FOLDER, record)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # only now: until then a kill needs it
     return record
+
+
+def _check_weights(context: Context) -> None:
+    """Raise FolderError if ``reference.weights`` is another file now than the one that the reference began with."""
+    kept, weights = context.folder.path / FOLDER / _OWN, context.experiment.reference.weights
+    if weights is None or not weights.is_file() or not kept.is_file():
+        return
+    if read_json(kept) != {"weights": sha256_file(weights)}:
+        raise FolderError(
+            f"reference.weights {weights} is another file than the one that the reference in {kept.parent} is made of: "
+            "put that one back, write to another folder with --out, or rename the old one out of the way with --fresh"
+        )
 
 
 def check_teacher(context: Context) -> None:

@@ -38,7 +38,7 @@ _BLOCKS = (0, 1, 2, 3, 4)
 _ANY_BLOCK: tuple[Condition, ...] = ({"blocks": (1, 2, 3, 4)}, {"blocks2": (1, 2, 3)}, {"blocks3": (1, 2)})
 
 STEM: dict[str, Choice] = {
-    "body": Choice(("conv", "mlp"), why="an MLP is the fastest there is and the first to lose quality", odds=(11, 1)),
+    "body": Choice(("conv", "mlp"), why="an MLP is the fastest there is and the first to lose quality", odds=(60, 1)),
     "hidden": Choice((64, 128, 256, 512), unit="features", when=MLP, why="weights are read once per call"),
     "layers": Choice((1, 2, 3), unit="hidden layers", when=MLP, why="each is one more node"),
     "rank": Choice(

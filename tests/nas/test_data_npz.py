@@ -97,6 +97,7 @@ def test_other_sizes_are_cropped_and_resized(tmp_path: Path):
         ({"images": draw(5, 8, 8) / 255.0}, r"found float64: from 0 to 1: save \(images \* 255\)"),
         ({"images": draw(5, 8, 8) / 127.5 - 1}, r"float64: from -1 to 1: save \(\(images \+ 1\) \* 127.5\)"),
         ({"images": np.where(np.arange(5)[:, None, None] == 3, np.nan, draw(5, 8, 8))}, r"picture 3 holds NaN"),
+        ({"images": np.zeros((2, 5000), np.float32)}, r"an array \(N, H, W\).*found 2x5000"),  # before a row is read
         ({"images": draw(5, 8, 8).astype(np.int64)}, r"found int64: save images.astype\('uint8'\)"),
         ({"images": draw(5, 8, 8, 2)}, r"1 channel \(grey\) or 3 \(RGB\).*found 5x8x8x2"),
         ({"images": draw(5, 8, 8, 4)}, r"found 5x8x8x4. Leave out transparency"),

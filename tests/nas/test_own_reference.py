@@ -14,10 +14,11 @@ from nas.context import Context
 from nas.errors import NasError
 from nas.experiment import Experiment, ExperimentError
 from nas.families.base import Phase
-from nas.folder import RunFolder
+from nas.folder import FolderError, RunFolder
 from nas.own_reference import own_reference
 from nas.progress import Silent
 from nas.reference import train_reference
+from nas.stages import plan
 
 CODE = """
 import torch
@@ -108,6 +109,27 @@ def test_ones_own_generator_becomes_the_reference(home):
     again = context.teacher
     drawn = generator.module(torch.from_numpy(again.bank.inputs["noise"][:4])).detach().numpy()
     assert np.abs(drawn - again.bank.pictures[:4]).max() < 2e-3, "the bank holds what the user's module draws"
+
+
+def test_other_weights_under_the_same_name_are_not_taken_for_the_old_ones(home):
+    weights(home)
+    context = context_of(home)
+    train_reference(context, Silent())
+    assert train_reference(context, Silent())["own"], "the same weights are no other ones"
+    weights(home, **{"body.bias": torch.ones(16 * 16)})
+    with pytest.raises(FolderError, match=r"w\.safetensors is another file.*--fresh"):
+        train_reference(context, Silent())
+    (home / "run" / "reference" / "record.json").unlink()  # as a run that was cut before its reference was finished
+    with pytest.raises(FolderError, match="another file"):
+        train_reference(context, Silent())
+
+
+def test_the_plan_knows_how_many_classes_a_conditional_one_has(home):
+    label = "{name: label, shape: [], dtype: int64, prior: {kind: integers, low: 0, high: 1}}"
+    text = YAML.format(module="mine:make", arguments="{}").replace("name: gan", "name: cgan")
+    (home / "e.yaml").write_text(text.replace("[{name: noise", f"[{label}, {{name: noise") + "space: class_decoder\n")
+    assert {row["stage"] for row in plan(Experiment.load(home / "e.yaml"))} >= {"reference", "search"}
+    assert "mine" not in sys.modules, "a plan runs nobody's code"
 
 
 def test_its_students_can_be_distilled_and_tuned(home):

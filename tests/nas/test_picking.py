@@ -41,7 +41,7 @@ def found(candidate):
 
 def test_the_front_is_of_complete_ones_that_none_beats(found):
     assert [one.id for one in front_of(found)] == ["ab34", "ab12"]
-    assert describe_front(found) == [("ab34", "4.00x", "fid 20.00"), ("ab12", "2.00x", "fid 10.00")]
+    assert describe_front(found) == [("ab34", "4.00x", "fid 20.0"), ("ab12", "2.00x", "fid 10.0")]
 
 
 def test_the_beginning_of_an_id_is_enough_and_it_need_not_be_on_the_front(found):
@@ -65,7 +65,7 @@ def test_an_id_that_is_the_beginning_of_another_is_itself(found, candidate):
 def test_what_is_not_one_complete_candidate_is_answered_with_the_front(found, name, message):
     with pytest.raises(FolderError, match=message) as error:
         find(found, name)
-    assert "\n  ab34  4.00x  fid 20.00\n  ab12  2.00x  fid 10.00" in str(error.value)
+    assert "\n  ab34  4.00x  fid 20.0\n  ab12  2.00x  fid 10.0" in str(error.value)
 
 
 def test_without_any_complete_one_it_says_so(found):
