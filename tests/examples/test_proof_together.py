@@ -77,7 +77,8 @@ def test_a_pause_ends_with_an_error_too(tmp_path, begin):
 
 
 PARENT = """
-import sys, time, pathlib
+import signal, sys, time, pathlib
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which tests may run, would have it ignored
 from examples.studies.proof.layout import Piece, Proof
 from examples.studies.proof.together import paused, start
 one = start(Piece("gan", 0, Proof(runs=pathlib.Path({root!r}))), {command!r})

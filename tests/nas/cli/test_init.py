@@ -115,6 +115,7 @@ def test_idx_beside_another_folder(here: Path):
 
 
 def test_without_classes_another_extractor_is_chosen(here: Path):
+    pytest.importorskip("efficientnet_lite_pytorch", reason="pip install 'leangen[efficientnet]'")
     packed = here / "pictures.idx"
     packed.write_bytes(idx(draw(240, 40, 40)))
     result = init(packed)
