@@ -30,7 +30,7 @@ def test_the_example_is_the_shape_of_the_issue():
     assert experiment.name == "mnist"
     assert experiment.quality.budget == ("fid<=+10%|+2",)
     assert experiment.search.rungs == (1000, 3000)
-    assert experiment.target.min_speedup == 15
+    assert experiment.target.min_speedup == 10
     assert experiment.target.max_latency_ms is None
     assert experiment.export.tensorrt == "auto"
     written = yaml.safe_load(EXAMPLE.read_text())
