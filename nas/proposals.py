@@ -189,5 +189,5 @@ def open_study(path: Path) -> optuna.Study:
     )
     with warnings.catch_warnings():  # names in the dashboard are worth an interface that may change
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(["fid", "latency ratio"])
+        study.set_metric_names(["score", "latency ratio"])
     return study

@@ -6,19 +6,14 @@ mode seeking (Mao et al. 2019, arXiv 1903.05628), without which every class coll
 """
 
 from dataclasses import dataclass
-
-import torch
-from torch import nn
+from typing import ClassVar
 
 from benchmarks.inputs import InputSpec
-from compress.generator import Generator
 from nas.errors import NasError
 from nas.experiment import ReferenceConfig
 from nas.families.adversary import ProjectionDiscriminator
-from nas.families.base import DataShape, Pictures, Schedule, Teacher
-from nas.families.training import AdversarialTrainer, TrainingOptions, check_square
-from search_spaces.decoder import dcgan_widths
-from search_spaces.space import ImageShape
+from nas.families.base import DataShape
+from nas.families.training import DcganFamily, TrainingOptions, check_square
 
 LABEL = "label"
 
@@ -28,15 +23,12 @@ class Options(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class ConditionalGan:
+class ConditionalGan(DcganFamily):
     """The family for pictures of one shape and classes of these sizes."""
 
-    options: Options
-    stock: ReferenceConfig
-    image: ImageShape
-    class_counts: tuple[int, ...]
-    label: str
+    class_counts: tuple[int, ...] = ()
     name: str = "cgan"
+    factory: ClassVar[str] = "search_spaces.class_decoder:conditional_dcgan"
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -46,43 +38,11 @@ class ConditionalGan:
         prior: dict[str, object] = {"kind": "integers", "low": 0, "high": len(self.class_counts) - 1}
         if len(set(self.class_counts)) > 1:
             prior["weights"] = list(self.class_counts)
-        return (
-            InputSpec("z", (self.options.latent,), "float32", {"kind": "normal"}),
-            InputSpec(self.label, (), "int64", prior),
-        )
+        assert self.label is not None
+        return (self.latent, InputSpec(self.label, (), "int64", prior))
 
-    def reference(self, seed: int) -> Generator:
-        """Return the stock conditional DCGAN of width ``reference.width``, untrained."""
-        return self.narrowed(1.0, seed)
-
-    def narrowed(self, factor: float, seed: int) -> Generator:
-        """Return the stock conditional DCGAN with every width times ``factor``, untrained."""
-        arguments = {
-            "widths": list(dcgan_widths(self.image, ngf=self.stock.width, scale=factor)),
-            "inputs": [spec.to_json() for spec in self.inputs],
-            "image": [self.image.channels, self.image.height, self.image.width],
-        }
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return Generator.from_factory("search_spaces.class_decoder:conditional_dcgan", arguments, self.inputs)
-
-    def trainer(
-        self, module: nn.Module, schedule: Schedule, *, data: Pictures, teacher: Teacher | None, seed: int
-    ) -> AdversarialTrainer:
-        """Return the training of ``module`` at step 0; see ``nas.families.base.Family``."""
-        return AdversarialTrainer(
-            module,
-            schedule,
-            inputs=self.inputs,
-            label=self.label,
-            options=self.options,
-            discriminator=self._discriminator,
-            data=data,
-            teacher=teacher,
-            seed=seed,
-        )
-
-    def _discriminator(self) -> ProjectionDiscriminator:
+    def discriminator(self) -> ProjectionDiscriminator:
+        """Return a new discriminator that is told the classes."""
         width, classes = self.options.discriminator_width, len(self.class_counts)
         return ProjectionDiscriminator(self.image.channels, self.image.height, width, classes)
 
@@ -98,7 +58,7 @@ def make(options: Options, stock: ReferenceConfig, shape: DataShape) -> Conditio
     classes = len(shape.class_counts)
     if classes < 2:
         raise NasError("family cgan draws pictures by class and needs two classes or more: use family gan instead")
-    return ConditionalGan(options, stock, shape.image, shape.class_counts, _label(stock, classes))
+    return ConditionalGan(options, stock, shape.image, _label(stock, classes), shape.class_counts)
 
 
 def _label(stock: ReferenceConfig, classes: int) -> str:

@@ -6,18 +6,13 @@ learning rate for the generator (Heusel et al. 2017, arXiv 1706.08500: two time 
 """
 
 from dataclasses import dataclass
-
-import torch
-from torch import nn
+from typing import ClassVar
 
 from benchmarks.inputs import InputSpec
-from compress.generator import Generator
 from nas.experiment import ReferenceConfig
 from nas.families.adversary import Discriminator
-from nas.families.base import DataShape, Pictures, Schedule, Teacher
-from nas.families.training import AdversarialTrainer, TrainingOptions, check_square
-from search_spaces.decoder import dcgan_widths
-from search_spaces.space import ImageShape
+from nas.families.base import DataShape
+from nas.families.training import DcganFamily, TrainingOptions, check_square
 
 
 class Options(TrainingOptions):
@@ -25,52 +20,19 @@ class Options(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class Gan:
+class Gan(DcganFamily):
     """The family for pictures of one shape."""
 
-    options: Options
-    stock: ReferenceConfig
-    image: ImageShape
     name: str = "gan"
-    label: str | None = None
+    factory: ClassVar[str] = "search_spaces.decoder:dcgan"
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
         """One latent vector, standard normal; or what the user's own reference takes."""
-        return self.stock.specs or (InputSpec("z", (self.options.latent,), "float32", {"kind": "normal"}),)
+        return self.stock.specs or (self.latent,)
 
-    def reference(self, seed: int) -> Generator:
-        """Return the stock DCGAN of width ``reference.width``, untrained."""
-        return self.narrowed(1.0, seed)
-
-    def narrowed(self, factor: float, seed: int) -> Generator:
-        """Return the stock DCGAN with every width times ``factor``, untrained."""
-        arguments = {
-            "widths": list(dcgan_widths(self.image, ngf=self.stock.width, scale=factor)),
-            "inputs": [spec.to_json() for spec in self.inputs],
-            "image": [self.image.channels, self.image.height, self.image.width],
-        }
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return Generator.from_factory("search_spaces.decoder:dcgan", arguments, self.inputs)
-
-    def trainer(
-        self, module: nn.Module, schedule: Schedule, *, data: Pictures, teacher: Teacher | None, seed: int
-    ) -> AdversarialTrainer:
-        """Return the training of ``module`` at step 0; see ``nas.families.base.Family``."""
-        return AdversarialTrainer(
-            module,
-            schedule,
-            inputs=self.inputs,
-            label=None,
-            options=self.options,
-            discriminator=self._discriminator,
-            data=data,
-            teacher=teacher,
-            seed=seed,
-        )
-
-    def _discriminator(self) -> Discriminator:
+    def discriminator(self) -> Discriminator:
+        """Return a new stock discriminator."""
         return Discriminator(self.image.channels, self.image.height, self.options.discriminator_width)
 
 

@@ -1,8 +1,9 @@
-"""Adversarial training, distillation and fine-tuning: the trainer that the families ``gan`` and ``cgan`` share."""
+"""What the families ``gan`` and ``cgan`` share: narrowed stock generators, adversarial training, distillation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,10 +15,13 @@ from benchmarks.inputs import InputSpec, draw_inputs
 from compress.checkpoint import load_checkpoint, save_checkpoint
 from compress.devices import autocast, place
 from compress.distill import Distiller, DistillSettings
+from compress.generator import Generator
 from nas.errors import NasError
+from nas.experiment import ReferenceConfig
 from nas.families.adversary import BETAS, Batch, Discriminator, discriminator_step, generator_loss
 from nas.families.base import OnStep, Pictures, Schedule, SizeError, Teacher, TrainingError, locate
 from nas.seeds import Stream
+from search_spaces.decoder import dcgan_widths
 from search_spaces.space import ImageShape
 
 DISCRIMINATOR_FILE = "discriminator.safetensors"
@@ -56,16 +60,66 @@ def check_square(name: str, image: ImageShape) -> None:
         )
 
 
+@dataclass(frozen=True)
+class DcganFamily:
+    """What ``gan`` and ``cgan`` have in common: a stock DCGAN of some kind, narrowed at will, and one way to train.
+
+    Args:
+        options: Of the training.
+        stock: Of the reference.
+        image: Shape of the pictures.
+        label: Name of the input that says which class to draw, or ``None``.
+    """
+
+    options: TrainingOptions
+    stock: ReferenceConfig
+    image: ImageShape
+    label: str | None = None
+    factory: ClassVar[str]  # package.module:function(widths, inputs, image)
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """What every generator of the family takes."""
+        raise NotImplementedError
+
+    def discriminator(self) -> Discriminator:
+        """Return a new discriminator, from torch's global random state."""
+        raise NotImplementedError
+
+    @property
+    def latent(self) -> InputSpec:
+        """The latent vector z, standard normal."""
+        return InputSpec("z", (self.options.latent,), "float32", {"kind": "normal"})
+
+    def reference(self, seed: int) -> Generator:
+        """Return the stock generator of width ``reference.width``, untrained."""
+        return self.narrowed(1.0, seed)
+
+    def narrowed(self, factor: float, seed: int) -> Generator:
+        """Return the stock generator with every width times ``factor``, untrained."""
+        arguments = {
+            "widths": list(dcgan_widths(self.image, ngf=self.stock.width, scale=factor)),
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "image": [self.image.channels, self.image.height, self.image.width],
+        }
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return Generator.from_factory(self.factory, arguments, self.inputs)
+
+    def trainer(
+        self, module: nn.Module, schedule: Schedule, *, data: Pictures, teacher: Teacher | None, seed: int
+    ) -> "AdversarialTrainer":
+        """Return the training of ``module`` at step 0; see ``nas.families.base.Family``."""
+        return AdversarialTrainer(self, module, schedule, data=data, teacher=teacher, seed=seed)
+
+
 class AdversarialTrainer:
     """One generator in training; see ``nas.families.base.Trainer`` for its life.
 
     Args:
+        family: What the generator takes, rates and weights, and its discriminator.
         module: The generator, trained in place.
         schedule: Its phases.
-        inputs: What it takes.
-        label: Name of the input that says which class to draw, or ``None``.
-        options: Rates, weights and sizes.
-        discriminator: Makes a new one, from torch's global random state.
         data: What is trained on.
         teacher: For phases that learn from the reference.
         seed: Everything random follows from it and the step.
@@ -73,19 +127,16 @@ class AdversarialTrainer:
 
     def __init__(
         self,
+        family: DcganFamily,
         module: nn.Module,
         schedule: Schedule,
         *,
-        inputs: tuple[InputSpec, ...],
-        label: str | None,
-        options: TrainingOptions,
-        discriminator: Callable[[], Discriminator],
         data: Pictures,
         teacher: Teacher | None,
         seed: int,
     ) -> None:
         self.step = 0
-        self._specs, self._label, self._options, self._make = inputs, label, options, discriminator
+        self._family, self._specs, self._label, self._options = family, family.inputs, family.label, family.options
         self._schedule, self._data, self._seed = schedule, data, seed
         self._device = data.images.device
         self._bank = teacher.bank if teacher else None
@@ -94,9 +145,9 @@ class AdversarialTrainer:
         self._discriminator = self._new_discriminator(teacher)
         self._judge = self._new_discriminator(teacher).eval().requires_grad_(False)
         self._distiller = self._new_distiller(place(module, self._device))
-        self._generator_optimizer = Adam(self.student.parameters(), options.generator_rate, BETAS, fused=True)
+        self._generator_optimizer = Adam(self.student.parameters(), self._options.generator_rate, BETAS, fused=True)
         self._discriminator_optimizer = Adam(
-            self._discriminator.parameters(), options.discriminator_rate, BETAS, fused=True
+            self._discriminator.parameters(), self._options.discriminator_rate, BETAS, fused=True
         )
 
     @property
@@ -112,7 +163,7 @@ class AdversarialTrainer:
     def _new_discriminator(self, teacher: Teacher | None) -> Discriminator:
         with torch.random.fork_rng():
             torch.manual_seed(self._seed)
-            discriminator = self._make()
+            discriminator = self._family.discriminator()
         if teacher is not None:
             load_checkpoint(teacher.folder / DISCRIMINATOR_FILE, {"discriminator": discriminator})
         place(discriminator, self._device)

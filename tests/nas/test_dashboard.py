@@ -64,7 +64,7 @@ def test_it_lists_the_study_with_both_objectives(ask):
 def test_it_shows_every_trial_and_the_pictures_of_each_that_was_trained(ask, tiny_run):
     study = json.loads(ask("/api/studies")[1])["study_summaries"][0]["study_id"]
     detail = json.loads(ask(f"/api/studies/{study}")[1])
-    assert detail["objective_names"] == ["fid", "latency ratio"]
+    assert detail["objective_names"] == ["score", "latency ratio"]
     assert len(detail["trials"]) == tiny_run.summary["search"]["trials"]
     trained = {one["id"] for one in tiny_run.summary["candidates"] if one["rung"]}
     assert trained

@@ -620,4 +620,4 @@ def test_proposals_follow_from_seed_and_number_not_from_the_process(start):
 def test_the_study_is_one_that_the_dashboard_can_name(start):
     search, _ = start([(FAST, 50.0, 20.0)], trials=1)
     search.run()
-    assert search._proposals.study.metric_names == ["fid", "latency ratio"]
+    assert search._proposals.study.metric_names == ["score", "latency ratio"]
