@@ -51,7 +51,9 @@ def _knobs_of(text: str, seed: int) -> str:
     """Do ``knobs_of`` on JSON: a run summarizes the same finished search after each of its later stages."""
     rows = json.loads(text)
     latency = [(row["genotype"], math.log(row["ratio"]["value"])) for row in rows if row["ratio"]]
-    quality = [(row["genotype"], math.log(value)) for row in rows if (value := _first_score(row)) is not None]
+    scored = [(row["genotype"], value) for row in rows if (value := _first_score(row)) is not None]
+    above_zero = min((value for _, value in scored), default=0.0) > 0  # KID may be 0 or less, and has no logarithm then
+    quality = [(genotype, math.log(value) if above_zero else value) for genotype, value in scored]
     importances = {"latency": importances_of(latency, seed), "quality": importances_of(quality, seed)}
     knobs = [_knob(name, rows, importances) for name in _names(row["genotype"] for row in rows)]
     knobs.sort(key=lambda knob: -max((value for value in knob["importance"].values() if value), default=0.0))
@@ -122,7 +124,7 @@ def _names(genotypes: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _first_score(row: Mapping[str, Any]) -> float | None:
     value = row["rungs"][0]["quality"]["value"] if row["rungs"] else None
-    return value if value is not None and math.isfinite(value) and value > 0 else None
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _knob(name: str, rows: Sequence[Record], importances: Mapping[str, Mapping[str, float] | None]) -> Record:

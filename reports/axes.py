@@ -25,6 +25,11 @@ class Axis:
     end: float
     log: bool
 
+    @property
+    def scale(self) -> str:
+        """What to say behind the axis's name."""
+        return " (log scale)" if self.log else ""
+
     def at(self, value: float) -> float:
         """Pixels; values outside are clipped to the ends."""
         clipped = min(max(value, self.low), self.high)

@@ -40,7 +40,7 @@ def curve_chart(summary: Summary, width: int = 960, height: int = 320) -> Chart 
     ]
     name = metric_name(summary.floor or (summary.reference.quality if summary.reference else None))
     x_name = "CPU-seconds of training" if timed else "training steps"
-    title, y_name = "Learning curve of the reference", f"{name}, lower is better (log scale)"
+    title, y_name = "Learning curve of the reference", f"{name}, lower is better{y.scale}"
     return frame.chart(title, x, y, x_name, y_name, lines, marks, labels)
 
 
@@ -66,7 +66,7 @@ def rungs_chart(summary: Summary, width: int = 960, height: int = 320) -> Chart 
         about = f"reference, {score_value(summary.reference_seen)}"
         labels.append(Label(frame.right - 8, y.at(value) + 16, about, "end"))
     metric = metric_name(next((one.quality for one in trained if one.quality), None))
-    y_name = f"{metric}, lower is better (log scale)"
+    y_name = f"{metric}, lower is better{y.scale}"
     chart = frame.chart("Scores over the rungs", x, y, "training steps (log scale)", y_name, lines, marks, labels)
     steps = sorted({point.steps for one in trained for point in one.curve})
     return replace(chart, x_ticks=tuple(Tick(x.at(one), f"{one:,}") for one in steps[-MAX_TICKS:]))
