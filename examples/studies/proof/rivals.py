@@ -45,15 +45,11 @@ def shipped(context: Context) -> Path:
 
 
 def _narrowed(piece: Piece, context: Context) -> Part:
-    """The run's own baseline, and what our file got beyond a finalist's training, if it got any."""
+    """The network of the run's own baseline, trained anew by our schedules: the run gave it a finalist's only."""
     record = context.folder.need(BASELINE, "leangen compress")
-    root, schedules = context.folder.path, our_schedules(context)[1:]
+    generator = context.family.narrowed(record["factor"], context.experiment.seed)
     how = {"factor": record["factor"], "time": record["ratio_to_shipped"]["value"]}
-    if not schedules:
-        return _part({name: root / path for name, path in record["files"].items()}, how)
-    out = piece.rivals / "narrowed"
-    trained = train_like_ours(context, Generator.load(root / record["folder"]), schedules, out)
-    return _part(_export(context, trained, out), how, training_of(out))
+    return _recovered(piece, context, generator, "narrowed", how)
 
 
 def _pruned_to_match(piece: Piece, context: Context) -> Part:
