@@ -158,6 +158,7 @@ def _model(folder: RunFolder, who: str, record: Record, final: Record | None) ->
         "macs": cost.macs,
         "bytes": fastest.stat().st_size,
         "quality": final["quality"]["scores"][who] if final else None,
+        "scores": _further_scores(final, who) if final else [],
         "latency_ms": _latencies(_rows_of(final, who)) if final else None,
     }
     if who == "reference":
@@ -174,11 +175,19 @@ def _final(folder: RunFolder, final: Record) -> Record:
         "macs": cost.macs,
         "bytes": (folder.path / final["shipped"]).stat().st_size,
         "quality": final["quality"]["scores"]["final"],
+        "scores": _further_scores(final, "final"),
         "latency_ms": _shipped_latency(final),
         "artifact": final["shipped"],
         "quality_difference": differences["reference"],
         "baseline_difference": differences.get("baseline"),
     }
+
+
+def _further_scores(final: Record, who: str) -> list[Record]:
+    """Return the scores of ``who`` on ``held_out`` in other metrics than the first budget's."""
+    first = final["quality"]["scores"][who]["metric"]
+    metrics = final["quality"].get("metrics", {}).get(who, {})
+    return [score for metric, score in metrics.items() if metric != first]
 
 
 def _steps(compressed: Record | None) -> list[Record] | None:

@@ -306,3 +306,11 @@ def test_a_locked_folder_is_exit_2(tiny_run):
         result = invoke("run", tiny_run.file, "--out", tiny_run.folder)
     assert result.exit_code == 2
     assert "is in use by process" in result.stderr
+
+
+def test_further_metrics_stand_in_scores(tiny_run):
+    for who in ("reference", "baseline", "final"):
+        model = tiny_run.summary[who]
+        assert model["quality"]["metric"] == "fid"
+        assert [score["metric"] for score in model["scores"]] == ["kid", "precision", "recall"]
+        assert {score["n"] for score in model["scores"]} == {model["quality"]["n"]}
