@@ -9,13 +9,13 @@ from typing import Any
 from compress.export import export_onnx
 from compress.generator import Generator
 from compress.quality import Budget, Difference, Score, missed_budgets
-from nas.candidate import Candidate, front_of
+from nas.candidate import COMPLETE, Candidate
 from nas.context import Context
 from nas.executors import Executor, Job, Result, result_of
 from nas.families.base import Phase, Schedule, total_steps
 from nas.folder import Record
 from nas.progress import Progress
-from nas.rungs import predict
+from nas.rungs import Standing, front, predict
 from nas.seeds import Stream
 from nas.worker import error_of, read_progress, train_job
 
@@ -49,6 +49,9 @@ def choose(
 ) -> list[Finalist]:
     """Return up to ``count`` finalists, fastest first: promising members of the front, then the best of the rest.
 
+    The front is that of the scores predicted for the end of training: a perceptron whose curve is flat already beats
+    slower convolutions after a short training, and loses to them after a long one.
+
     Args:
         candidates: All of the search.
         teacher: Score of the reference, on the latents of the rungs.
@@ -57,7 +60,10 @@ def choose(
         count: How many.
         finetuned: Adversarial fine-tuning follows the distillation.
     """
-    found = [_assess(one, teacher, budget, steps, finetuned) for one in front_of(candidates)]
+    complete = [one for one in candidates if one.outcome == COMPLETE]
+    assessed = {one.id: _assess(one, teacher, budget, steps, finetuned) for one in complete}
+    ends = [Standing(one.candidate.id, _ratio(one.candidate), one.predicted, 0.0) for one in assessed.values()]
+    found = [assessed[end.id] for end in front(ends)]
     promising = sorted((one for one in found if one.promising), key=lambda one: _ratio(one.candidate))
     others = sorted((one for one in found if not one.promising), key=lambda one: one.predicted)
     return sorted((promising + others)[:count], key=lambda one: _ratio(one.candidate))

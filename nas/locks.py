@@ -11,15 +11,19 @@ class Busy(Exception):
 
 
 @contextlib.contextmanager
-def hold(path: Path) -> Iterator[None]:
+def hold(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock ``path`` (a file that is made for it) and leave this process's id in it.
 
+    Args:
+        path: The file.
+        wait: Wait until nobody else has it.
+
     Raises:
-        Busy: another process has it.
+        Busy: another process has it, and ``wait`` is false.
     """
     with path.open("a+") as file:
         try:
-            _lock(file.fileno())
+            _lock(file.fileno(), wait)
         except OSError:
             file.seek(0)
             raise Busy(file.read().strip() or "?") from None
@@ -29,9 +33,9 @@ def hold(path: Path) -> Iterator[None]:
         yield
 
 
-def _lock(descriptor: int) -> None:
+def _lock(descriptor: int, wait: bool) -> None:
     try:
         import fcntl
     except ImportError:  # Windows: two processes are not told apart there
         return
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from examples.studies.proof.layout import Piece, Proof
+from examples.studies.proof.searches import is_searching
 from examples.studies.proof.together import Running, Together, paused, start
 
 ROOT = Path(__file__).parents[2]
@@ -141,7 +142,7 @@ result.write_text("{{}}")
 SEARCH = """
 import pathlib, time
 from nas.locks import hold
-with hold(pathlib.Path({folder!r}) / ".searching"):
+with hold(pathlib.Path({folder!r}) / ".searching", wait=True):
     time.sleep(1.5)
 open({order!r}, "a").write("searched ")
 time.sleep(2)
@@ -206,6 +207,6 @@ def test_a_search_is_not_paused(tmp_path):
 
     pieces = Together(lambda _: None, lambda piece: piece is made, command)
     pieces._begin(searching)
-    wait_for(lambda: (searching.folder / ".searching").is_file())
+    wait_for(lambda: is_searching(searching.folder))
     assert pieces.make([made]) == []
     assert order.read_text().split() == ["searched", "timed-0", "made", "timed-1"]

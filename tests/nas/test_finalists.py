@@ -47,6 +47,14 @@ def test_promising_members_of_the_front_fastest_first(candidate):
     assert all(one.promising for one in found)
 
 
+def test_the_front_is_of_what_is_predicted(candidate):
+    """A flat curve beats a steep one after a short training; by hand, at 540 steps: 4 + 8 and 4 + 30 / 27."""
+    flat, steep = candidate("flat", 0.1, 4 + 8, 4 + 8), candidate("steep", 0.2, 4 + 30, 4 + 10)
+    found = chosen([flat, steep], 2)
+    assert ids(found) == ["flat", "steep"]
+    assert [one.predicted for one in found] == pytest.approx([12.0, 4 + 10 / 9])
+
+
 def test_the_best_of_the_rest_fills_up(candidate):
     a, b = candidate("a", 0.1, 4 + 900, 4 + 300), candidate("b", 0.15, 4 + 90, 4 + 30)
     c = candidate("c", 0.3, 4 + 27, 4 + 9)

@@ -45,7 +45,7 @@ def _run(experiment: Experiment, folder: Path, progress: Progress, reference: Pa
 def _searching(folder: Path) -> Iterator[None]:
     """Tell other processes that minutes are being counted here."""
     folder.mkdir(parents=True, exist_ok=True)
-    with hold(folder / _SEARCHING):
+    with hold(folder / _SEARCHING, wait=True):  # who asks whether it is held holds it for that moment
         yield
 
 
