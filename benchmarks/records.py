@@ -90,34 +90,41 @@ class Sample:
 
     Args:
         seconds: Wall seconds per call, one value a round: the mean over that round's ``calls`` calls.
-        cpu_seconds: CPU seconds per call, likewise; blind to waiting, so a cross-check and never the verdict.
-        preempted: Whether the system took the core away during that round; all False where it cannot be known.
+        cpu_seconds: CPU seconds per call, likewise; blind to waiting, so a cross-check and never alone the verdict.
+        switches: How often the system took the core away during each round; zeros where it does not tell.
+        waited: Seconds per call spent ready to run and without a core; zeros where the system does not tell, and for
+            rounds so short that they are mostly uninterrupted.
         calls: Calls in one round.
         warmup_s: Seconds of untimed calls before the first round.
+        turns: Place of each round among those of everybody that it took turns with; empty if not kept.
+        probed: Whether the system tells of switches. Where it does not, no round can be set aside, and intervals
+            widen by what being interrupted does to the times.
     """
 
     seconds: tuple[float, ...]
     cpu_seconds: tuple[float, ...]
-    preempted: tuple[bool, ...]
+    switches: tuple[int, ...]
+    waited: tuple[float, ...]
     calls: int
     warmup_s: float
+    turns: tuple[int, ...] = ()
+    probed: bool = True
 
     def __post_init__(self) -> None:
-        counts = {len(self.seconds), len(self.cpu_seconds), len(self.preempted)}
-        if len(counts) > 1:
+        counts = {len(self.seconds), len(self.cpu_seconds), len(self.switches), len(self.waited)}
+        if len(counts) > 1 or len(self.turns) not in (0, *counts):
             raise RecordError(
-                f"sample: each round has a wall time, a CPU time and a preemption mark, but found {counts}."
+                f"sample: each round has a wall time, a CPU time, switches, waiting and a turn, but found {counts}."
             )
+
+    @property
+    def preempted(self) -> tuple[bool, ...]:
+        """Whether the system took the core away during each round; all False where it does not tell."""
+        return tuple(count > 0 for count in self.switches)
 
     def to_json(self) -> dict[str, Any]:
         """The record in plain JSON types."""
-        return {
-            "seconds": list(self.seconds),
-            "cpu_seconds": list(self.cpu_seconds),
-            "preempted": list(self.preempted),
-            "calls": self.calls,
-            "warmup_s": self.warmup_s,
-        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ medians of blocks.
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.binomial import lower_rank
 from benchmarks.records import BenchmarkError, Estimate, Latency, Ratio, Sample
 
 Floats = npt.NDArray[np.float64]
@@ -42,7 +43,7 @@ def median_interval(values: Sequence[float] | Floats) -> Estimate:
     if np.isnan(ordered[-1]):  # NaNs sort to the end
         raise StatisticsError("a median needs numbers, but there is a NaN among the values.")
     n = ordered.size
-    skip = max(_lower_rank(n) - 1, 0)
+    skip = max(lower_rank(n, 0.025) - 1, 0)
     return Estimate(float(np.median(ordered)), (float(ordered[skip]), float(ordered[n - 1 - skip])), n)
 
 
@@ -50,8 +51,9 @@ def ratio(a: Sample, b: Sample) -> Ratio:
     """Time of ``b`` / time of ``a``, A being the reference, from the rounds in which both took turns.
 
     Each mirrored pair of rounds gives d = mean(log b) - mean(log a), in which steady drift cancels; of either side
-    only the un-preempted rounds count, and a pair in which a side has none is left out. If fewer than ten pairs
-    remain, all pairs with all rounds are taken. The ratio is exp(median d). Where neighbouring d are alike
+    only the un-preempted rounds count, and a pair in which a side has none is left out. If fewer than ten pairs, or
+    fewer than half, remain (calls of 5 ms and more on a busy machine), all pairs with all rounds are taken, less the
+    time in which the thread was ready and had no core. The ratio is exp(median d). Where neighbouring d are alike
     (autocorrelation above 0.2), medians of blocks of them take their place.
 
     The interval is that of this process: two processes with the same models differ by about 0.3 % more
@@ -60,21 +62,36 @@ def ratio(a: Sample, b: Sample) -> Ratio:
     Raises:
         StatisticsError: the samples are not of the same rounds, have no mirrored pair, or hold a time of 0.
     """
+    estimate = median_interval(differences(a, b))
+    low, high = estimate.ci95
+    return Ratio(math.exp(estimate.value), (math.exp(low), math.exp(high)), estimate.n)
+
+
+def differences(a: Sample, b: Sample, by: Literal["wall", "cpu"] = "wall") -> Floats:
+    """Differences d, as ``ratio`` takes them, of every mirrored pair of rounds, or medians of blocks of them.
+
+    Empty by CPU time where the clock is too coarse for it (a round that took none).
+
+    Raises:
+        StatisticsError: the samples are not of the same rounds, have no mirrored pair, or hold a wall time of 0.
+    """
     if len(a.seconds) != len(b.seconds) or len(a.seconds) < 2:
         raise StatisticsError(
             f"a ratio needs two samples of the same rounds, at least 2, not {len(a.seconds)} and {len(b.seconds)}. "
             "Time both in one call of measure_interleaved."
         )
-    log_a, clean_a = _mirrored_logs(a)
-    log_b, clean_b = _mirrored_logs(b)
+    if by == "cpu":
+        if min(*a.cpu_seconds, *b.cpu_seconds) <= 0:
+            return np.empty(0)
+        return _independent(_logs(b.cpu_seconds).mean(axis=1) - _logs(a.cpu_seconds).mean(axis=1))
+    log_a, log_b = _logs(a.seconds), _logs(b.seconds)
+    clean_a, clean_b = _unpreempted(a), _unpreempted(b)
     usable = clean_a.any(axis=1) & clean_b.any(axis=1)
-    if np.count_nonzero(usable) >= MIN_CLEAN:
-        differences = _row_means(log_b, clean_b)[usable] - _row_means(log_a, clean_a)[usable]
+    if np.count_nonzero(usable) >= max(MIN_CLEAN, usable.size / 2):
+        found = _row_means(log_b, clean_b)[usable] - _row_means(log_a, clean_a)[usable]
     else:
-        differences = log_b.mean(axis=1) - log_a.mean(axis=1)
-    estimate = median_interval(_independent(differences))
-    low, high = estimate.ci95
-    return Ratio(math.exp(estimate.value), (math.exp(low), math.exp(high)), estimate.n)
+        found = _logs(_on_core(b)).mean(axis=1) - _logs(_on_core(a)).mean(axis=1)
+    return _independent(found)
 
 
 def summarize(sample: Sample) -> Latency:
@@ -143,14 +160,28 @@ def _independent(values: Floats) -> Floats:
     return blocks
 
 
-def _mirrored_logs(sample: Sample) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """(pairs, 2) logarithms of the times, and which were un-preempted; a last round without a mirror is left out."""
-    pairs = len(sample.seconds) // 2
-    seconds = np.asarray(sample.seconds[: 2 * pairs])
-    if not np.all(seconds > 0) or not np.all(np.isfinite(seconds)):
+def _logs(seconds: Sequence[float]) -> Floats:
+    """(pairs, 2) logarithms of the times; a last round without a mirror is left out."""
+    values = np.asarray(seconds[: len(seconds) // 2 * 2])
+    if not np.all(values > 0) or not np.all(np.isfinite(values)):
         raise StatisticsError("a ratio needs times above 0, but the sample holds others. Is its clock monotonic?")
-    clean = ~np.asarray(sample.preempted[: 2 * pairs], dtype=np.bool_)
-    return np.log(seconds).reshape(pairs, 2), clean.reshape(pairs, 2)
+    logs: Floats = np.log(values).reshape(-1, 2)
+    return logs
+
+
+def _unpreempted(sample: Sample) -> npt.NDArray[np.bool_]:
+    """(pairs, 2): in which rounds nobody took the core."""
+    switches = np.asarray(sample.switches[: len(sample.switches) // 2 * 2], dtype=np.int64)
+    return np.equal(switches, 0).reshape(-1, 2)
+
+
+def _on_core(sample: Sample) -> list[float]:
+    """Wall seconds less those without a core, of every round; the CPU time where that is more.
+
+    The system books waiting when it ends, so a short round may be charged what was waited before it.
+    """
+    rounds = zip(sample.seconds, sample.waited, sample.cpu_seconds, strict=True)
+    return [max(wall - waited, min(cpu, wall)) for wall, waited, cpu in rounds]
 
 
 def _row_means(values: Floats, chosen: npt.NDArray[np.bool_]) -> Floats:
@@ -165,15 +196,3 @@ def _ranks(values: Floats) -> Floats:
     last = np.cumsum(counts) - 1
     ranks: Floats = (last - (counts - 1) / 2)[inverse]
     return ranks
-
-
-@lru_cache(maxsize=1024)
-def _lower_rank(n: int) -> int:
-    """The largest r with P(Binomial(n, 1/2) <= r-1) <= 0.025; 0 if there is none."""
-    log_total = n * math.log(2)
-    tail = 0.0
-    for k in range(n // 2 + 1):
-        tail += math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - log_total)
-        if tail > 0.025:
-            return k
-    return n // 2

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from benchmarks.cost import count_cost
 from benchmarks.inputs import InputSpec, covering_rows, draw_inputs
-from benchmarks.paired import measure_interleaved, probe_for
+from benchmarks.paired import measure_interleaved
+from benchmarks.probes import probe_for
 from benchmarks.records import Ratio, Target
 from benchmarks.runtimes.onnx import OnnxRunner
 from benchmarks.statistics import ratio

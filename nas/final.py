@@ -8,7 +8,8 @@ from typing import Any
 from benchmarks.files import write_bytes, write_json
 from benchmarks.inputs import draw_inputs
 from benchmarks.memory import peak_mib
-from benchmarks.paired import measure_interleaved, probe_for
+from benchmarks.paired import measure_interleaved
+from benchmarks.probes import probe_for
 from benchmarks.records import Sample
 from benchmarks.runtimes.base import Runner
 from benchmarks.runtimes.onnx import generate, optimised_operators

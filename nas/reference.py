@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.files import read_json, sha256_file, write_json
 from benchmarks.inputs import draw_inputs
-from benchmarks.paired import measure_interleaved, probe_for
+from benchmarks.paired import measure_interleaved
+from benchmarks.probes import probe_for
 from benchmarks.runtimes.onnx import generate
 from benchmarks.statistics import summarize
 from compress.checkpoint import CheckpointError, read_checkpoint

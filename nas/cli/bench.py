@@ -12,7 +12,7 @@ from nas.errors import NasError
 from nas.progress import Progress
 
 if TYPE_CHECKING:
-    from benchmarks.paired import Probe
+    from benchmarks.probes import Probe
     from benchmarks.records import Ratio, Sample
     from benchmarks.runtimes.onnx import OnnxRunner
 
@@ -103,7 +103,8 @@ def _list(ports: Mapping[str, str]) -> str:
 def _measure(
     runners: "Mapping[str, OnnxRunner]", seconds: float, threads: int, progress: Progress
 ) -> "dict[str, Sample]":
-    from benchmarks.paired import measure_interleaved, probe_for
+    from benchmarks.paired import measure_interleaved
+    from benchmarks.probes import probe_for
 
     probe = probe_for(threads)
     progress.start(_TASK, seconds, "s")

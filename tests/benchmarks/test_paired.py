@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import paired
-from benchmarks.paired import MIN_QUADS, Probe, measure_interleaved, probe_for, process_probe, thread_probe
+from benchmarks import paired, probes
+from benchmarks.paired import MIN_QUADS, measure_interleaved
+from benchmarks.probes import Probe, probe_for, process_probe, thread_probe
 from benchmarks.records import BenchmarkError
 from benchmarks.runtimes.callable import CallableRunner
 from benchmarks.statistics import ratio, summarize
@@ -176,12 +177,37 @@ def test_real_probes_count_up(make):
 
 def test_where_preemption_cannot_be_known_nothing_is_marked(monkeypatch):
     """Windows has no module ``resource``, macOS no RUSAGE_THREAD."""
-    monkeypatch.delattr(paired.resource, "RUSAGE_THREAD", raising=False)
-    assert thread_probe().switches() == 0
-    monkeypatch.setattr(paired, "resource", None)
+    monkeypatch.setattr(probes, "_THREAD_STATISTICS", "/nowhere")
+    monkeypatch.delattr(probes.resource, "RUSAGE_THREAD", raising=False)
+    assert not thread_probe().known
+    monkeypatch.setattr(probes, "resource", None)
     for make in (thread_probe, process_probe):
         sample = measure_interleaved({"a": CallableRunner(lambda: sum(range(100)), "a")}, seconds=0.01, probe=make())
         assert not any(sample["a"].preempted)
+        assert not any(sample["a"].waited)
+        assert not sample["a"].probed
+
+
+def test_long_rounds_that_were_all_interrupted_count_less_their_waiting():
+    """Every call of 8 ms loses its core for 1 to 20 ms: what is left of the wall time still tells of +5 %."""
+    machine, rng = Machine(), np.random.default_rng(0)
+    waited = 0.0
+
+    def cost(own):
+        def seconds(call):
+            nonlocal waited
+            machine.switches += 1
+            lost = rng.uniform(1e-3, 2e-2)
+            waited += lost
+            return own + lost
+
+        return seconds
+
+    probe = Probe(lambda: machine.cpu - waited, lambda: machine.switches, lambda: waited)
+    runners = {"a": machine.runner("a", cost(8e-3)), "b": machine.runner("b", cost(8.4e-3))}
+    samples = measure_interleaved(runners, seconds=2.0, clock=machine.clock, probe=probe)
+    assert all(samples["a"].preempted)
+    assert ratio(samples["a"], samples["b"]).value == pytest.approx(1.05, rel=1e-6)
 
 
 def noisy_machine(rng):

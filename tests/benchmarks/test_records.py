@@ -28,16 +28,22 @@ def test_a_target_checks_itself():
 
 
 def test_a_sample_has_as_many_of_everything():
-    sample = Sample((1.0,), (0.5,), (False,), calls=3, warmup_s=0.1)
+    sample = Sample((1.0,), (0.5,), (2,), (0.25,), calls=3, warmup_s=0.1, turns=(0,), probed=False)
     assert json.loads(json.dumps(sample.to_json())) == {
         "seconds": [1.0],
         "cpu_seconds": [0.5],
-        "preempted": [False],
+        "switches": [2],
+        "waited": [0.25],
         "calls": 3,
         "warmup_s": 0.1,
+        "turns": [0],
+        "probed": False,
     }
+    assert sample.preempted == (True,)
     with pytest.raises(RecordError):
-        Sample((1.0, 2.0), (0.5,), (False,), calls=1, warmup_s=0)
+        Sample((1.0, 2.0), (0.5,), (0,), (0.0,), calls=1, warmup_s=0)
+    with pytest.raises(RecordError):
+        Sample((1.0,), (0.5,), (0,), (0.0,), calls=1, warmup_s=0, turns=(0, 1))
 
 
 def test_speedup_is_the_inverse_with_its_ends_exchanged():

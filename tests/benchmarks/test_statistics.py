@@ -16,8 +16,9 @@ from benchmarks.statistics import (
 
 
 def sample(seconds, preempted=None):
-    marks = tuple(preempted) if preempted is not None else (False,) * len(seconds)
-    return Sample(tuple(seconds), tuple(seconds), marks, calls=1, warmup_s=0)
+    zeros = (0,) * len(seconds)
+    marks = tuple(map(int, preempted)) if preempted is not None else zeros
+    return Sample(tuple(seconds), tuple(seconds), marks, zeros, calls=1, warmup_s=0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from nas.final import Contestant, contestants, measure_latency
 
 def sample(seconds: float) -> Sample:
     values = tuple(seconds * factor for factor in (0.99, 1.0, 1.01) * 10)
-    return Sample(values, values, (False,) * len(values), 1, 0.0)
+    return Sample(values, values, (0,) * len(values), (0.0,) * len(values), 1, 0.0)
 
 
 @pytest.fixture

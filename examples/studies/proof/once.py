@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inputs import draw_inputs, load_specs
-from benchmarks.paired import measure_interleaved, probe_for
+from benchmarks.paired import measure_interleaved
+from benchmarks.probes import probe_for
 from benchmarks.runtimes.onnx import OnnxRunner
 from benchmarks.statistics import ratio, summarize
 
