@@ -26,6 +26,7 @@ _STANDARD: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "DynamicQuantizeMatMul": ("MatMul", (0, 1)),
     "FusedConv": ("Conv", (0, 1, 2)),
     "FusedGemm": ("Gemm", (0, 1, 2)),
+    "FusedMatMul": ("MatMul", (0, 1)),
     "MatMulInteger": ("MatMul", (0, 1)),
     "MatMulIntegerToFloat": ("MatMul", (0, 1)),
     "QGemm": ("Gemm", (0, 3, 6)),
@@ -48,6 +49,17 @@ _STANDARD: Mapping[str, tuple[str, tuple[int, ...]]] = {
 # They multiply, and their MACs are not written down here: better no number than a number without them.
 _UNCOUNTED_LAYERS = ("Attention", "DeformConv", "Einsum", "GRU", "GroupQueryAttention", "LSTM", "MultiHeadAttention")
 _UNCOUNTED = frozenset((*_UNCOUNTED_LAYERS, "If", "Loop", "MatMulNBits", "RNN", "Scan"))
+_COUNTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+_MULTIPLYING = (
+    "attention",
+    "conv",
+    "gemm",
+    "gru",
+    "lstm",
+    "matmul",
+    "moe",
+    "rnn",
+)  # in names that are not ours to know
 
 _FLOATS = frozenset(
     (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
@@ -118,6 +130,35 @@ def count_cost(model: Path | bytes) -> Cost:
     return Cost(params, macs, bytes=len(data), operators=dict(sorted(operators.items())))
 
 
+def node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """MACs of one node of any graph, also of one that onnxruntime has fused or quantized; 0 if it does not multiply.
+
+    Args:
+        node: Its inputs and outputs are looked up in ``shapes``.
+        shapes: By tensor. A convolution's channels are counted as these say, blocks filled up with zeros included.
+
+    Raises:
+        CostError: its MACs are not known here, or a shape is missing.
+    """
+    standard = _standard(node)
+    own = standard.domain in ("", "ai.onnx") or standard.op_type in _COUNTED
+    foreign = not own and any(word in standard.op_type.lower() for word in _MULTIPLYING)
+    if foreign or standard.op_type in _UNCOUNTED:
+        raise CostError(f"MACs are counted for convolutions and matrix products, not for {node.op_type}.")
+    return _node_macs(standard, shapes)
+
+
+def has_int8_twin(operator: str) -> bool:
+    """Whether onnxruntime has integer arithmetic for a standard operator (``ConvTranspose``: it has none)."""
+    twins = {twin for name, (twin, _) in _STANDARD.items() if name.startswith("Q") or "Integer" in name}
+    return operator in twins
+
+
+def standard_name(operator: str) -> str:
+    """The operator of the standard with the same arithmetic: ``Conv`` for ``QLinearConv`` and ``FusedConv``."""
+    return _STANDARD.get(operator, (operator,))[0]
+
+
 def _count(parsed: onnx.ModelProto) -> tuple[int, int]:
     """Parameters, and MACs of one row."""
     model = inliner.inline_local_functions(parsed) if parsed.functions else copy.deepcopy(parsed)
@@ -152,17 +193,24 @@ def _set_batch(graph: onnx.GraphProto) -> int:
 def _standardise(graph: onnx.GraphProto) -> None:
     """Replace quantized and fused operators by the standard ones in place: same shapes, same arithmetic."""
     for node in graph.node:
-        if node.op_type == "QLinearConcat":  # scale, zero point, then (tensor, scale, zero point) for each
-            kept = list(node.input[2::3])
-            target = "Concat"
-        elif node.op_type in _STANDARD:
-            target, picks = _STANDARD[node.op_type]
-            kept = [node.input[index] for index in picks if index < len(node.input)]
-        else:
-            continue
-        node.op_type, node.domain = target, ""
-        node.ClearField("input")
-        node.input.extend(kept)
+        node.CopyFrom(_standard(node))
+
+
+def _standard(node: onnx.NodeProto) -> onnx.NodeProto:
+    """The standard node with the same shapes and arithmetic as a quantized or fused one; any other node itself."""
+    if node.op_type == "QLinearConcat":  # scale, zero point, then (tensor, scale, zero point) for each
+        target, kept = "Concat", list(node.input[2::3])
+    elif node.op_type in _STANDARD:
+        target, picks = _STANDARD[node.op_type]
+        kept = [node.input[index] for index in picks if index < len(node.input)]
+    else:
+        return node
+    standard = onnx.NodeProto()
+    standard.CopyFrom(node)
+    standard.op_type, standard.domain = target, ""
+    standard.ClearField("input")
+    standard.input.extend(kept)
+    return standard
 
 
 def _count_macs(model: onnx.ModelProto) -> int:
@@ -210,7 +258,7 @@ def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
     multiplied into C_out / groups * kernel places, also those that the padding then cuts off (the convention of
     fvcore's ``conv_flop_count``). Bias additions are not counted.
     """
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+    if node.op_type not in _COUNTED:
         return 0
     left, right = (_shape(node, name, shapes) for name in node.input[:2])
     if node.op_type == "ConvTranspose":
@@ -219,7 +267,7 @@ def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
     if node.op_type == "Conv":
         return output * math.prod(right[1:])
     transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-    return output * (left[0] if transposed else left[-1])
+    return output * (left[-2] if transposed else left[-1])
 
 
 def _shape(node: onnx.NodeProto, name: str, shapes: Shapes) -> tuple[int, ...]:

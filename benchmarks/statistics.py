@@ -130,6 +130,19 @@ def quantiles(sample: Sample, percent: Sequence[int]) -> dict[int, float]:
     return {one: float(value) for one, value in zip(percent, found, strict=True)}
 
 
+def outliers(sample: Sample) -> tuple[bool, ...]:
+    """Which rounds lie far outside: more than three quartile ranges of log times above or below the quartiles.
+
+    Tukey's outer fences (*Exploratory Data Analysis*, 1977). A label for readers: no number here leaves them out.
+    """
+    logs = np.log(np.asarray(sample.seconds))
+    if not logs.size:
+        return ()
+    low, high = np.percentile(logs, (25, 75))
+    reach = 3 * (high - low)
+    return tuple(bool(mark) for mark in (logs < low - reach) | (logs > high + reach))
+
+
 def _clean(sample: Sample) -> Floats:
     """Seconds of the un-preempted rounds; of all, if those are fewer than ``MIN_CLEAN``."""
     every = np.asarray(sample.seconds)

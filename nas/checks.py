@@ -4,10 +4,11 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.records import BackendMissing
-from benchmarks.runtimes.onnx import check_device
+from benchmarks.records import BackendMissing, BenchmarkError, Target
+from benchmarks.runtimes.sessions import check_device
 from nas.data import DataError, cache_folder
 from nas.data_sources import Survey, survey
+from nas.device_profile import DeviceProfile
 from nas.errors import NasError
 from nas.experiment import Experiment
 from nas.families import get_family
@@ -35,6 +36,7 @@ def check(experiment: Experiment) -> None:
     image = ImageShape(data.channels, data.size, data.size)
     family = get_family(experiment, DataShape(image, pictures.counts))
     _check_fit(experiment, space_of(experiment), family, image)
+    _check_profile(experiment, family, image)
     _check_metrics(experiment, family)
     for key, names in (("extractor", (experiment.quality.extractor,)), ("also", experiment.quality.also)):
         for name in names:
@@ -42,6 +44,18 @@ def check(experiment: Experiment) -> None:
                 check_extractor(name, image, cache_folder())
             except NasError as error:
                 raise experiment.problem(("quality", key), f"quality.{key}: {error}") from error
+
+
+def _check_profile(experiment: Experiment, family: Family, image: ImageShape) -> None:
+    """Raise ExperimentError if there is a device profile that cannot be read, or is of something else."""
+    path, target = experiment.search.device, experiment.target
+    if path is None:
+        return
+    runs = Target(target.runtime, target.device, threads=target.threads, batch=target.batch)
+    try:
+        DeviceProfile.read(path).predictor(space_of(experiment), family.inputs, image, runs)
+    except (BenchmarkError, NasError) as error:
+        raise experiment.problem(("search", "device"), f"search.device: {error}") from error
 
 
 def _check_pictures(experiment: Experiment) -> Survey:

@@ -329,6 +329,19 @@ class SearchConfig(Section):
     final_adversarial: StepsOrNone = Field(900, description="Adversarial steps of a finalist after that, 0 = none")
     workers: int = Field(2, ge=1, le=1024, description="Single-threaded processes that train candidates")
     sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="Who proposes genotypes")
+    device: Path | None = Field(
+        None,
+        strict=False,
+        description="What `leangen bench profile-device` wrote on this machine: what it predicts to be far too slow is "
+        "not measured; null = predictions are learnt during the search; relative to the YAML file",
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _beside_the_file(cls, device: Path | None, info: ValidationInfo) -> Path | None:
+        if device is None:
+            return None
+        return Path((info.context or {}).get("folder", Path()), device.expanduser()).resolve()
 
     @field_validator("rungs")
     @classmethod

@@ -25,12 +25,15 @@ Record = dict[str, Any]
 _FLUSH_S = 2.0
 _LOCK = ".lock"
 DATA_FILE = "data.json"
+MACHINE_FILE = "machine.json"
+RECORD = "record.json"
 # Keys of an experiment that nothing in reference/ depends on.
 _FREE = (
     "search",
     "space",
     "compress",
     "quality.budget",
+    "quality.also",
     "target.min_speedup",
     "target.max_latency_ms",
     "export.tensorrt",
@@ -104,8 +107,8 @@ class RunFolder:
         else:
             path.mkdir(parents=True, exist_ok=True)
             write_text(folder.experiment_file, experiment.to_yaml())
-        if not (path / "machine.json").is_file():  # also where an earlier process was killed between the two
-            write_json(path / "machine.json", fingerprint().to_json())
+        if not (path / MACHINE_FILE).is_file():  # also where an earlier process was killed between the two
+            write_json(path / MACHINE_FILE, fingerprint().to_json())
         return folder
 
     @property
@@ -153,9 +156,14 @@ class RunFolder:
                 "old ones back, write to another folder with --out, or rename the old one out of the way with --fresh"
             )
 
-    def record(self, stage: str) -> Record | None:
-        """Return what ``stage`` (a folder's name) left when it finished, or ``None`` if it did not."""
-        path = self.path / stage / "record.json"
+    def record(self, stage: str, name: str = RECORD) -> Record | None:
+        """Return what ``stage`` (a folder's name) left when it finished, or ``None`` if it did not.
+
+        Args:
+            stage: The folder.
+            name: What the record is called while it is not valid yet, see ``nas.reuse``.
+        """
+        path = self.path / stage / name
         return self._checked(path, read_json(path)) if path.is_file() else None
 
     def _checked(self, path: Path, record: object) -> Record:
@@ -183,7 +191,7 @@ class RunFolder:
     def finish(self, stage: str, record: Record) -> Record:
         """Write the record that marks ``stage`` as finished, and return it."""
         (self.path / stage).mkdir(parents=True, exist_ok=True)
-        write_json(self.path / stage / "record.json", record)
+        write_json(self.path / stage / RECORD, record)
         return record
 
     @functools.cached_property
@@ -198,14 +206,16 @@ class RunFolder:
                 if _UNFINISHED.fullmatch(path.name) and path.is_file():
                     path.unlink(missing_ok=True)
 
-    def link(self, source: "RunFolder", part: str) -> None:
-        """Take over the folder ``part`` of another run, its ``record.json`` last: hard links, or else copies.
+    def link(self, source: "RunFolder", part: str, record: str = RECORD) -> None:
+        """Take over the folder ``part`` of another run, its record last, as ``record``: hard links, or else copies.
 
         Nobody writes into a file here, but beside it and then over its name: a link never changes the other run.
         """
         files = [path for path in (source.path / part).rglob("*") if path.is_file() and not path.is_symlink()]
-        for path in sorted(files, key=lambda path: path.name == "record.json"):
-            with replacing(self.path / path.relative_to(source.path)) as beside:
+        own = source.path / part / RECORD
+        for path in sorted(files, key=lambda path: path == own):
+            name = path.relative_to(source.path) if path != own else Path(part, record)
+            with replacing(self.path / name) as beside:
                 try:
                     os.link(path, beside)
                 except OSError:  # another disk, or one without links

@@ -5,6 +5,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import lock_descriptor
+
+_ID_AT = 1  # Windows locks the first byte of the file, also against reading
+
 
 class Busy(Exception):
     """Another process holds the lock; the message is its id, as far as it is known."""
@@ -12,7 +16,7 @@ class Busy(Exception):
 
 @contextlib.contextmanager
 def hold(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lock ``path`` (a file that is made for it) and leave this process's id in it.
+    """Hold the lock ``path`` (a file that is made for it, and stays) and leave this process's id in it.
 
     Args:
         path: The file.
@@ -20,22 +24,13 @@ def hold(path: Path, *, wait: bool = False) -> Iterator[None]:
 
     Raises:
         Busy: another process has it, and ``wait`` is false.
+        OSError: the file cannot be opened, or its disk has no locks.
     """
     with path.open("a+") as file:
-        try:
-            _lock(file.fileno(), wait)
-        except OSError:
-            file.seek(0)
-            raise Busy(file.read().strip() or "?") from None
+        if not lock_descriptor(file.fileno(), blocking=wait):
+            file.seek(_ID_AT)
+            raise Busy(file.read().strip() or "?")
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"{'':{_ID_AT}}{os.getpid()}")
         file.flush()
         yield
-
-
-def _lock(descriptor: int, wait: bool) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows: two processes are not told apart there
-        return
-    fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

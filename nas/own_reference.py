@@ -1,5 +1,6 @@
 """The user's own generator as the reference: the module is made by the user's code, the weights are safetensors."""
 
+import importlib.util
 import tempfile
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import safetensors
 import safetensors.torch
 
+from benchmarks.files import read_json, sha256_file, write_json
 from benchmarks.inputs import draw_inputs
 from benchmarks.records import BenchmarkError
 from compress.errors import CompressError
@@ -16,9 +18,12 @@ from compress.running import run_module
 from nas.checks import check_trust
 from nas.context import Context
 from nas.errors import NasError
+from nas.experiment import ReferenceConfig
 from nas.exporting import PARITY_LIMIT
+from nas.folder import REMEDY, FolderError
 from nas.seeds import Stream
 
+_OWN = "own.json"  # hashes of one's own weights and code: training goes on with its checkpoint, not with them
 _ROWS = 8
 _EXPORTED_ROWS = 70  # drawn 64 and 6 at a time: a file that takes one number of rows only is found out
 _TOLERANCE = 0.01  # beyond [-1, 1]: an eighth of a grey level would be 1e-3, so this is no rounding
@@ -43,6 +48,54 @@ def own_reference(context: Context) -> Generator:
     _check_pictures(context, generator)
     _check_export(context, generator)
     return generator
+
+
+def keep_hashes(context: Context) -> None:
+    """Keep in the reference's folder which weights and which code it is made of, where these are one's own."""
+    hashes = {key: sha256_file(path) for key, path in _sources(context.experiment.reference).items()}
+    if hashes:
+        write_json(context.folder.path / "reference" / _OWN, hashes)
+
+
+def check_unchanged(context: Context) -> None:
+    """Compare weights and code with those that the reference began with; what is not there any more is not compared.
+
+    Of the code it is the file of the factory's module alone, not what that imports.
+
+    Raises:
+        FolderError: one is another file now.
+    """
+    kept = context.folder.path / "reference" / _OWN
+    if not kept.is_file():
+        return
+    hashes, reference = read_json(kept), context.experiment.reference
+    if not isinstance(hashes, dict):
+        raise FolderError(f"{kept} must hold an object, found {type(hashes).__name__}: {REMEDY}")
+    names = {"weights": "reference.weights", "code": f"reference.module {reference.module}:"}
+    for key, path in _sources(reference).items():
+        if hashes.get(key) not in (None, sha256_file(path)):
+            raise FolderError(
+                f"{names[key]} {path} is another file than the one that the reference in {kept.parent} is made of: put "
+                "that one back; or, to have a reference made of it, write to another folder with --out, or rename the "
+                "old one out of the way with --fresh (and leave out --reference-from)"
+            )
+
+
+def _sources(reference: ReferenceConfig) -> dict[str, Path]:
+    """Return the files, of those that there are, which a generator of one's own is made of."""
+    if reference.module is None or reference.weights is None:
+        return {}
+    files = {"weights": reference.weights, "code": _code(reference.module)}
+    return {key: path for key, path in files.items() if path is not None and path.is_file()}
+
+
+def _code(factory: str) -> Path | None:
+    """Return the source file of ``package.module:factory``; packages above the module are imported to find it."""
+    try:
+        found = importlib.util.find_spec(factory.partition(":")[0])
+    except Exception:  # noqa: BLE001 - those packages may raise anything; ``own_reference`` says so with its line
+        return None
+    return Path(found.origin) if found is not None and found.origin is not None else None
 
 
 def _load_weights(generator: Generator, path: Path) -> None:

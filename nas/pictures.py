@@ -33,6 +33,14 @@ def grid_png(images: np.ndarray, columns: int = 8, scale: int = 2) -> bytes:
     return file.getvalue()
 
 
+def shown(images: np.ndarray) -> np.ndarray:
+    """Images as a viewer sees them: clipped to [-1, 1], which int8 files leave by some thousandths.
+
+    NaN and infinity stay: such a generator has diverged, and no score may hide it.
+    """
+    return np.where(np.isfinite(images), np.clip(images, -1.0, 1.0), images)
+
+
 def to_bytes(images: np.ndarray) -> np.ndarray:
     """[-1, 1] as uint8 0..255, rounded; the inverse of ``nas.data.to_float``. NaN becomes 0."""
     levels: np.ndarray = np.rint((np.clip(images, -1.0, 1.0) + 1.0) * 127.5)

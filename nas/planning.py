@@ -14,11 +14,13 @@ from compress.errors import CompressError
 from compress.generator import Generator
 from nas.bank import Bank, bank_size
 from nas.checks import check
+from nas.data import SEEN_SHARE, cache_folder
 from nas.data_sources import survey
 from nas.experiment import Experiment
 from nas.families import get_family
 from nas.families.base import DataShape, Family, Phase, PhaseKind, Pictures, Teacher, Trainer
 from nas.folder import Record
+from nas.quality.extractors import CLASSIFIER, foreign_extractor
 from search_spaces import get_space
 from search_spaces.space import ImageShape, SearchSpace
 
@@ -29,6 +31,7 @@ _CANDIDATE_MIB = 12.0  # checkpoint with its optimizers, weights, discriminator
 _EXTRACTOR_S = 15.0
 _MEASURE_S = 45.0  # export, parity, the final table at two batches
 _SHARED_CORE = 1.3  # a step takes so much longer while the other cores train too
+_LOOKED_AT = (2, 26)  # pictures, twice, so that what every call costs cancels out
 
 
 def estimate(experiment: Experiment) -> list[dict[str, Any]]:
@@ -52,25 +55,38 @@ def estimate(experiment: Experiment) -> list[dict[str, Any]]:
     rounds, finalists_mib = -(-search.finalists // search.workers), search.finalists * 2 * _CANDIDATE_MIB
     bank_mib = pictures * picture_mib / 2
     recover_s = len(experiment.compress.prune_ratios) * experiment.compress.recover * distill_s
+    look_s = _look_seconds(experiment, image, min(data.limit or sum(counts), sum(counts)))
     return [
         _row("data", "read pictures, train the extractor once", _EXTRACTOR_S, 10, memory),
         _row(
             "reference",
             f"{experiment.reference.steps:,} steps, bank of {pictures:,} pictures",
-            experiment.reference.steps * reference_s / min(search.workers, 2),
+            experiment.reference.steps * reference_s / min(search.workers, 2) + look_s["reference"],
             40 + bank_mib,
             memory + bank_mib,
         ),
         _row(
             "search",
             f"at most {search.trials} candidates, {search.rungs[-1]:,} steps each",
-            min(60 * search.minutes, search.trials * search.rungs[-1] * distill_s / search.workers),
+            min(60 * search.minutes, search.trials * search.rungs[-1] * distill_s / search.workers + look_s["search"]),
             search.trials * _CANDIDATE_MIB,
             memory + bank_mib,
         ),
-        _row("finalists", f"at most {search.finalists}", rounds * final_s, finalists_mib, memory + bank_mib),
-        _row("compress", "steps, and the baseline beside them", max(recover_s, final_s) + 30, 5, memory),
-        _row("export", "ONNX, TensorRT if installed, final table", _MEASURE_S, 10, memory),
+        _row(
+            "finalists",
+            f"at most {search.finalists}",
+            rounds * final_s + look_s["finalists"],
+            finalists_mib,
+            memory + bank_mib,
+        ),
+        _row(
+            "compress",
+            "steps, and the baseline beside them",
+            max(recover_s + look_s["compress"], final_s) + 30,
+            5,
+            memory,
+        ),
+        _row("export", "ONNX, TensorRT if installed, final table", _MEASURE_S + look_s["export"], 10, memory),
         _row("report", "one page", 1, 2, memory),
     ]
 
@@ -83,6 +99,37 @@ def _row(stage: str, what: str, seconds: float, disk_mib: float, memory_mib: flo
         "disk_mb": disk_mib * _MIB / 1e6,
         "memory_mb": memory_mib * _MIB / 1e6,
     }
+
+
+def _look_seconds(experiment: Experiment, image: ImageShape, pictures: int) -> dict[str, float]:
+    """Return the seconds that extractors look at pictures, by stage: those of each score, and each judge's real ones.
+
+    The data set's own classifier takes next to nothing; one for photographs takes more than a student's training.
+    """
+    search, quality, compress = experiment.search, experiment.quality, experiment.compress
+    own, samples, seen = _picture_seconds(quality.extractor, image), quality.samples, SEEN_SHARE * pictures
+    final = 3 * samples + pictures - seen
+    points = 1 if experiment.reference.module else experiment.reference.evaluations
+    return {
+        "reference": own * ((points + 1) * samples + 2 * seen),
+        "search": own * (search.trials * len(search.rungs) * samples / search.workers + seen),
+        "finalists": own * ((search.finalists + 1) * samples + seen),
+        "compress": own * ((2 + len(compress.prune_ratios) + compress.quantize) * samples + seen),
+        "export": final * (own + sum(_picture_seconds(name, image) for name in quality.also) / search.workers),
+    }
+
+
+def _picture_seconds(name: str, image: ImageShape) -> float:
+    """Return the seconds that one thread of the extractor ``name`` takes for a picture."""
+    if name == CLASSIFIER:
+        return 0.0
+    extractor, seconds = foreign_extractor(name, image, cache_folder()), []
+    noise = np.random.default_rng(0).uniform(-1, 1, (max(_LOOKED_AT), image.channels, image.height, image.width))
+    for count in _LOOKED_AT:
+        began = time.perf_counter()
+        extractor.features(noise[:count].astype(np.float32))
+        seconds.append(time.perf_counter() - began)
+    return max(0.0, (seconds[1] - seconds[0]) / (_LOOKED_AT[1] - _LOOKED_AT[0]))
 
 
 def _step_seconds(

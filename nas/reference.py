@@ -1,6 +1,7 @@
 """The reference, teacher and "before" of every comparison: the family's stock generator trained here, or one's own."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.files import read_json, sha256_file, write_json
+from benchmarks.files import read_json, write_json
 from benchmarks.inputs import draw_inputs
 from benchmarks.paired import measure_interleaved
 from benchmarks.probes import probe_for
@@ -24,13 +25,13 @@ from nas.experiment import ReferenceConfig
 from nas.families.base import Phase, Trainer
 from nas.folder import REMEDY, FolderError, Record
 from nas.interrupts import at_a_safe_moment
-from nas.own_reference import own_reference
+from nas.own_reference import check_unchanged, keep_hashes, own_reference
 from nas.progress import Progress
+from nas.reuse import TIMED_ELSEWHERE
 from nas.seeds import Stream
 from nas.worker import Saver
 
 FOLDER = "reference"
-_OWN = "own.json"  # the hash of one's own weights: training goes on with its checkpoint, not with them
 _PLATEAU_SHARE = 0.05  # of its score: a last quarter that gains less than this, or less than its error, is flat
 _MEASURE_S = 3.0
 _BANK_PART = 4096  # pictures drawn between two words of progress
@@ -38,9 +39,9 @@ _BANK_PART = 4096  # pictures drawn between two words of progress
 
 def train_reference(context: Context, progress: Progress) -> Record:
     """Train the reference or go on training it; leave generator, discriminator, files and bank; return its record."""
-    record = context.folder.record(FOLDER)
+    record = context.folder.record(FOLDER) or _timed_here(context, progress)
     if record is not None:
-        _check_weights(context)
+        check_unchanged(context)
         if not (context.folder.path / FOLDER / BANK_FILE).is_file():  # removed because it was damaged
             _write_bank(context, context.folder.path / record["files"][FP32], progress)
         return record
@@ -48,10 +49,9 @@ def train_reference(context: Context, progress: Progress) -> Record:
     folder = context.folder.path / FOLDER
     folder.mkdir(exist_ok=True)
     own = config.module is not None
-    _check_weights(context)
+    check_unchanged(context)
     generator = own_reference(context) if own else context.family.reference(seed)
-    if config.weights is not None:
-        write_json(folder / _OWN, {"weights": sha256_file(config.weights)})
+    keep_hashes(context)
     schedule = (Phase("critic" if own else "adversarial", config.steps),)
     trainer = context.family.trainer(generator.module, schedule, data=context.data, teacher=None, seed=seed)
     curve = _train(context, trainer, progress)
@@ -73,18 +73,6 @@ def train_reference(context: Context, progress: Progress) -> Record:
     context.folder.finish(FOLDER, record)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # only now: until then a kill needs it
     return record
-
-
-def _check_weights(context: Context) -> None:
-    """Raise FolderError if ``reference.weights`` is another file now than the one that the reference began with."""
-    kept, weights = context.folder.path / FOLDER / _OWN, context.experiment.reference.weights
-    if weights is None or not weights.is_file() or not kept.is_file():
-        return
-    if read_json(kept) != {"weights": sha256_file(weights)}:
-        raise FolderError(
-            f"reference.weights {weights} is another file than the one that the reference in {kept.parent} is made of: "
-            "put that one back, write to another folder with --out, or rename the old one out of the way with --fresh"
-        )
 
 
 def check_teacher(context: Context) -> None:
@@ -220,7 +208,29 @@ def _measure_files(context: Context, generator: Generator) -> dict[str, Any]:
     Also int8 where ``compress.quantize`` is off: the result has to beat the reference's own fastest file.
     """
     bench, folder = replace(context.bench, precisions=PRECISIONS), context.folder.path / FOLDER
-    files = bench.variants(generator, folder)
+    return _time_files(context, bench.variants(generator, folder))
+
+
+def _timed_here(context: Context, progress: Progress) -> Record | None:
+    """Finish a reference that was taken over from another machine: return its record with times of this one, or None.
+
+    Raises:
+        FolderError: it was scored by another extractor than would be used here.
+    """
+    record = context.folder.record(FOLDER, TIMED_ELSEWHERE)
+    if record is None:
+        return None
+    progress.say("the reference was timed on another machine: its files are timed anew")
+    files = {name: context.folder.path / path for name, path in record["files"].items()}
+    finished = context.folder.finish(FOLDER, {**record, **_time_files(context, files)})
+    context.check_scored_alike()
+    (context.folder.path / FOLDER / TIMED_ELSEWHERE).unlink()
+    return finished
+
+
+def _time_files(context: Context, files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the record's part about ``files``: their names, the fastest one, and its median."""
+    bench = context.bench
     runners = {name: bench.runner(path) for name, path in files.items()}
     samples = measure_interleaved(runners, seconds=_MEASURE_S, probe=probe_for(bench.target.threads))
     medians = {name: 1e3 * summarize(sample).median.value for name, sample in samples.items()}

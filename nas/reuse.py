@@ -1,10 +1,12 @@
 """A reference that is trained once: other runs of the same seed, data, family and reference take it over."""
 
 from benchmarks.files import read_json, write_json
+from benchmarks.records import fingerprint
 from nas.experiment import Experiment
-from nas.folder import DATA_FILE, FolderError, RunFolder, decides_reference, differences
+from nas.folder import DATA_FILE, MACHINE_FILE, RECORD, FolderError, RunFolder, decides_reference, differences
 
 REFERENCE = "reference"
+TIMED_ELSEWHERE = "elsewhere.json"  # the record of a reference whose times are another machine's
 
 
 def reuse_reference(source: RunFolder, folder: RunFolder, experiment: Experiment) -> None:
@@ -32,8 +34,13 @@ def reuse_reference(source: RunFolder, folder: RunFolder, experiment: Experiment
 
 
 def link_reference(source: RunFolder, folder: RunFolder) -> None:
-    """Take over the reference, and the hashes of the pictures that it was trained on."""
+    """Take over the reference, and the hashes of the pictures that it was trained on.
+
+    One from another machine is not finished here: ``nas.reference`` times its files anew, and then it is.
+    """
     kept = source.path / DATA_FILE
     if kept.is_file() and not (folder.path / DATA_FILE).is_file():
         write_json(folder.path / DATA_FILE, read_json(kept))
-    folder.link(source, REFERENCE)
+    machine = source.path / MACHINE_FILE
+    here = machine.is_file() and read_json(machine) == fingerprint().to_json()
+    folder.link(source, REFERENCE, RECORD if here else TIMED_ELSEWHERE)

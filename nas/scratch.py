@@ -49,4 +49,5 @@ def _remove_if_left(folder: Path) -> None:
         if not lock.is_file() and time.time() - status.st_mtime < _YOUNG_S:
             return
         with hold(lock):
-            shutil.rmtree(folder, ignore_errors=True)
+            pass
+        shutil.rmtree(folder, ignore_errors=True)  # now that its lock is closed: Windows removes no open file

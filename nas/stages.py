@@ -28,6 +28,7 @@ from nas.progress import Progress, Silent
 from nas.reference import check_teacher, train_reference
 from nas.reporting import write_report
 from nas.reuse import reuse_reference
+from nas.roofline import roofline_of
 from nas.scratch import scratch
 from nas.seeds import Stream
 from nas.study import Search
@@ -214,6 +215,7 @@ class _Run:
             "latency": latency,
             "quality": quality,
             "operators": operators_of(self._context, timed),
+            "roofline": roofline_of(self._context, latency, str(exported["shipped"])),
         }
         self._folder.finish("export", record)
         self._progress.finish("measure")

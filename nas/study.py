@@ -37,6 +37,7 @@ from nas.limits import Limits
 from nas.progress import Progress
 from nas.proposals import Proposals
 from nas.rungs import dominator, outcomputed
+from nas.screening import screen_of
 from nas.seeds import Stream
 from nas.worker import SAMPLES_FILE, error_of, measure_job, train_job
 
@@ -76,12 +77,15 @@ class Search:
         self._proposals = Proposals(
             context.folder.path / "study.db", context.space, self._config.sampler, context.experiment.seed
         )
+        self._screen = screen_of(context, limits.max_ratio)
         self._spent = context.folder.seconds.get("search", 0.0)
 
     def run(self) -> None:
         """Search until trials, proposals or minutes are used up, then finish what is running."""
         self._began = self._clock()
         self._progress.start("search", self._config.trials, "trials")
+        if self._screen.warning:
+            self._progress.say(self._screen.warning)
         self._waiting = self._adopt()
         while True:
             while len(self._running) < self._executor.workers:
@@ -96,6 +100,8 @@ class Search:
             candidate.error = NOT_TRAINED
             self._end(candidate, FAILED)
         self._progress.finish("search", f"{self.count(COMPLETE)} complete of {len(self._proposals)} proposed")
+        if redrawn := self._proposals.redrawn:
+            self._progress.say(f"{redrawn} genotypes that were predicted to be too slow were not measured")
         self._progress.say(f"every candidate and what it draws: {dashboard_command(self._context.folder.shown)}")
 
     def count(self, outcome: str) -> int:
@@ -189,7 +195,10 @@ class Search:
         """Return a new candidate, or ``None`` when the effort is used up; duplicates are told at once."""
         repeated = False
         while not self._used_up():
-            proposal = self._proposals.ask(uniform=repeated)  # a sampler that repeats itself is sent elsewhere once
+            self._screen.learn(self.candidates.values(), len(self._proposals))
+            excess = self._screen.excess if self._screen.ready else None
+            # A sampler that repeats itself is sent elsewhere once.
+            proposal = self._proposals.ask(uniform=repeated, excess=excess)
             repeated = proposal.id in self.candidates
             if repeated:
                 self._tell(proposal.number, self.candidates[proposal.id], DUPLICATE)

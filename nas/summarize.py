@@ -57,6 +57,7 @@ def summarize_run(experiment: Experiment, folder: RunFolder, command: str, space
         "finalists": _finalists(records["finalists"]),
         "latency": _latency_rows(final) if final else None,
         "operators": final["operators"] if final else None,
+        "roofline": final.get("roofline") if final else None,
         "parity": final["parity"] if final else None,
         "commands": _commands(folder, final, command) + _picking(folder, records["candidates"], records["finalists"]),
         "notes": notes_of(experiment, records, final, _missed_limits(experiment, records)),

@@ -1,6 +1,7 @@
 """What the summary holds of finished generators: size, quality, latency, parity, TensorRT."""
 
 from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,8 +17,12 @@ from reports.records import (
     Record,
     RunFile,
     Score,
+    Seconds,
     Who,
 )
+
+Limit = Literal["compute", "memory", "kernel", "start", "unknown"]
+Size = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,15}$")]
 
 
 class Model(Record):
@@ -73,6 +78,51 @@ class LatencyRow(Record):
     )
     peak_mib: Positive | None = Field(default=None, description="Peak memory of a process that runs only this, in MiB.")
     ratio: Ratio | None = Field(default=None, description="To the reference's fastest file at this batch.")
+
+
+class RooflineOperator(Record):
+    """All nodes of one operator and data type of a file, in one call."""
+
+    operator: str = Field(description="As onnxruntime runs it.")
+    dtype: str = Field(description="Of its arithmetic: `float32`, `int8`.")
+    int8: bool = Field(description="It computes on 8-bit numbers.")
+    nodes: Count = Field(description="How many there are.")
+    ms: Seconds = Field(description="Milliseconds of a call: a share of the file's, by the profiler.")
+    share: float = Field(ge=0, description="Of the time of a call.")
+    macs: Count | None = Field(default=None, description="Multiply-adds; null if they cannot be counted.")
+    bytes: Count | None = Field(default=None, description="Weights and activations, read and written.")
+    gmacs_per_second: float | None = Field(default=None, ge=0, description="Billions of multiply-adds a second.")
+    fraction: float | None = Field(default=None, ge=0, description="Of the rate that the machine's roofs allow.")
+    limit: Limit = Field(
+        description="What limits it: arithmetic (`compute`), bandwidth (`memory`), its own `kernel`, that it has to be "
+        "started (`start`), or `unknown`."
+    )
+
+
+class RooflineFile(Record):
+    """What limits one file at `target.batch`."""
+
+    who: Who = Field(description="Whose file: the reference's fastest, or what ships.")
+    artifact: RunFile = Field(description="The file, from the run folder.")
+    batch: int = Field(ge=1, description="Images per call.")
+    median_ms: Positive = Field(description="Median, milliseconds per call, without the profiler.")
+    overhead_ms: Seconds = Field(description="Of them outside the operators.")
+    macs: Count | None = Field(default=None, description="Multiply-adds of a call; null if some cannot be counted.")
+    bytes: Count | None = Field(default=None, description="Weights and activations, read and written.")
+    bound: Literal["compute", "memory"] | None = Field(default=None, description="The lower roof.")
+    fraction: float | None = Field(default=None, ge=0, description="Of the rate that the machine's roofs allow.")
+    operators: tuple[RooflineOperator, ...] = Field(description="The longest first.")
+    remarks: tuple[str, ...] = Field(default=(), description="The same in sentences.")
+
+
+class Roofline(Record):
+    """What this machine can do in onnxruntime, and what limits the files on it."""
+
+    threads: int = Field(ge=1, description="Threads.")
+    macs_per_second: Mapping[str, Estimate] = Field(default={}, description="Peak by data type.")
+    bytes_per_second: Mapping[Size, Estimate] = Field(default={}, description="Bandwidth by bytes of the arrays.")
+    files: tuple[RooflineFile, ...] = Field(default=(), description="Of the reference and of what ships.")
+    reason: str | None = Field(default=None, description="Why it was not measured.")
 
 
 class Parity(Record):

@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import Field, JsonValue, ValidationError
 
-from reports.finished import Baseline, Final, LatencyRow, Model, Parity, Quality, TensorRT
+from reports.finished import Baseline, Final, LatencyRow, Model, Parity, Quality, Roofline, TensorRT
 from reports.records import Batch, Count, Estimate, IsoDate, Positive, Ratio, Record, Score, Seconds
 from reports.searched import Candidate, CurvePoint, Finalist, Knobs, SearchCounts
 
@@ -124,6 +124,7 @@ class Summary(Record):
     operators: Mapping[str, Mapping[str, Count]] | None = Field(
         default=None, description="By file: operators that ran, such as `Conv fp32`, with how many."
     )
+    roofline: Roofline | None = Field(default=None, description="What limits the reference and what ships.")
     parity: tuple[Parity, ...] | None = Field(default=None, description="How close each file is to torch.")
     commands: tuple[Command, ...] = Field(default=(), description="How to reproduce it.")
     notes: tuple[str, ...] = Field(default=(), description="Honest remarks, printed in the report's first lines.")

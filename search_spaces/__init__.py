@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Modules of this folder that declare no space.
 _TOOLS = frozenset(
-    {"assembly", "blocks", "channels", "choices", "initial", "network", "norms", "plans", "space", "testing"}
+    {"assembly", "blocks", "channels", "choices", "initial", "network", "norms", "outline", "plans", "space", "testing"}
 )
 
 __all__ = ["get_space", "spaces"]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.decoder import BLOCKS, DCGAN64, EARLY_STAGES, FUNCTIONS, MLP, NORM, STAGES, STEM, stock_plan
+from search_spaces.outline import Operator, outline_conv, outline_mlp
 from search_spaces.plans import ClassPlan, check_vectors, conv_plan, mlp_plan
 from search_spaces.space import Choice, Condition, Genotype, ImageShape, SearchSpace, SearchSpaceError
 
@@ -38,6 +39,14 @@ def build_class_decoder(genotype: Genotype, inputs: Sequence[InputSpec], image: 
     if genotype["body"] == "mlp":
         return assembly.build_mlp(mlp_plan(genotype, image), inputs, image, classes)
     return assembly.build_conv(conv_plan(genotype, image), inputs, image, classes)
+
+
+def outline_class_decoder(genotype: Genotype, inputs: Sequence[InputSpec], image: ImageShape) -> tuple[Operator, ...]:
+    """What ``build_class_decoder`` would compute; raises as it does."""
+    classes = _class_plan(genotype, *_label_of(inputs))
+    if genotype["body"] == "mlp":
+        return outline_mlp(mlp_plan(genotype, image), inputs, image, classes)
+    return outline_conv(conv_plan(genotype, image), inputs, image, classes)
 
 
 def conditional_dcgan(widths: Sequence[int], inputs: Sequence[Any], image: Any) -> Decoder:
@@ -138,6 +147,7 @@ CLASS_DECODER = SearchSpace(
         **FUNCTIONS,
     },
     build=build_class_decoder,
+    outline=outline_class_decoder,
     named={
         "conditional_dcgan64": {
             **DCGAN64,

@@ -15,6 +15,7 @@ import reprlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.outline import Operator, outline_conv, outline_mlp
 from search_spaces.plans import ConvPlan, check_vectors, conv_plan, dcgan_plan, doublings, mlp_plan, square_side
 from search_spaces.space import Choice, Condition, Genotype, ImageShape, SearchSpace, SearchSpaceError
 
@@ -165,6 +166,14 @@ def build_decoder(genotype: Genotype, inputs: Sequence[InputSpec], image: ImageS
     return assembly.build_conv(conv_plan(genotype, image), inputs, image)
 
 
+def outline_decoder(genotype: Genotype, inputs: Sequence[InputSpec], image: ImageShape) -> tuple[Operator, ...]:
+    """What ``build_decoder`` would compute; raises as it does."""
+    check_vectors("decoder", inputs)
+    if genotype["body"] == "mlp":
+        return outline_mlp(mlp_plan(genotype, image), inputs, image)
+    return outline_conv(conv_plan(genotype, image), inputs, image)
+
+
 def dcgan(widths: Sequence[int], inputs: Sequence[Any], image: Any) -> Decoder:
     """A DCGAN generator (arXiv:1511.06434) of any widths: the stock one, or one narrowed evenly.
 
@@ -227,5 +236,6 @@ DECODER = SearchSpace(
     description="latent vectors -> square images: convolutional decoders, the stock DCGAN among them, and small MLPs",
     knobs={**STEM, **STAGES, **BLOCKS, "norm": NORM, **FUNCTIONS},
     build=build_decoder,
+    outline=outline_decoder,
     named={"dcgan64": DCGAN64},
 )

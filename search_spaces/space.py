@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from benchmarks.inputs import InputSpec
+    from search_spaces.outline import Operator
 
 __all__ = [
     "Choice",
@@ -108,6 +109,8 @@ class SearchSpace:
             global random state. The attribute ``build`` validates first: the function sees canonical genotypes only.
         description: One line.
         named: Genotypes worth a name, such as the stock reference; stored in canonical form.
+        outline: ``(genotype, inputs, image) -> operators``: what ``build`` would compute, said without torch, so that
+            thousands of genotypes are ranked in seconds; None: they are built, without memory, to see.
 
     Raises:
         SearchSpaceError: a name is malformed, a condition is unknown or late, a knob can never be active, or a
@@ -119,6 +122,7 @@ class SearchSpace:
     build: Callable[[Genotype, Sequence[InputSpec], ImageShape], nn.Module]
     description: str = ""
     named: Mapping[str, Genotype] = field(default_factory=dict)
+    outline: Callable[[Genotype, Sequence[InputSpec], ImageShape], Sequence[Operator]] | None = None
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.knobs):

@@ -22,12 +22,16 @@ export: {tensorrt: false}
 
 # Measured seconds, sizes and expectations of real runs, cut down to what a test needs.
 SHORT = """\
-import nas.bank, nas.baseline, nas.final, nas.proposals, nas.reference, nas.study, compress.planner
+import nas.bank, nas.baseline, nas.final, nas.proposals, nas.reference, nas.roofline, nas.study
+import benchmarks.peaks, compress.planner
 nas.bank.bank_size.__defaults__ = (1024,)
 nas.baseline._MEASURE_S = nas.study.MEASURE_S = 0.1
 nas.final.MEASURE_S = nas.reference._MEASURE_S = compress.planner.STEP_S = 0.3
 nas.baseline._HALVINGS = 4
 nas.proposals.STARTUP, nas.study.STARTED_BELOW = 6, 10.0
+nas.roofline.MEASURE_S = 0.1
+benchmarks.peaks.MATMULS, benchmarks.peaks.CONVS = ((64, 64, 64),), ()
+benchmarks.peaks.CACHED_BYTES, benchmarks.peaks.MEMORY_LIMITS = (3 * 2**15,), (3 * 2**20, 3 * 2**20)
 """
 
 
@@ -84,12 +88,14 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TinyRun:
 @contextmanager
 def _shortened() -> Iterator[None]:
     """``SHORT``, and back."""
+    import benchmarks.peaks
     import compress.planner
     import nas.bank
     import nas.baseline
     import nas.final
     import nas.proposals
     import nas.reference
+    import nas.roofline
     import nas.study
 
     with pytest.MonkeyPatch.context() as patch:
@@ -102,4 +108,9 @@ def _shortened() -> Iterator[None]:
         patch.setattr(nas.final, "MEASURE_S", 0.3)
         patch.setattr(nas.reference, "_MEASURE_S", 0.3)
         patch.setattr(compress.planner, "STEP_S", 0.3)
+        patch.setattr(nas.roofline, "MEASURE_S", 0.1)
+        patch.setattr(benchmarks.peaks, "MATMULS", ((64, 64, 64),))
+        patch.setattr(benchmarks.peaks, "CONVS", ())
+        patch.setattr(benchmarks.peaks, "CACHED_BYTES", (3 * 2**15,))
+        patch.setattr(benchmarks.peaks, "MEMORY_LIMITS", (3 * 2**20, 3 * 2**20))
         yield

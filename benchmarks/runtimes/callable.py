@@ -32,14 +32,14 @@ class CallableRunner:
         return self._function()
 
     def outputs(self) -> dict[str, npt.NDArray[Any]]:
-        """The function's arrays by name; a single array is called ``output``.
+        """Copies of the function's arrays by name; a single array is called ``output``.
 
         Raises:
             BenchmarkError: the function returned neither.
         """
         result = self._function()
         named = result if isinstance(result, Mapping) else {"output": result}
-        arrays = {str(key): value for key, value in named.items() if isinstance(value, np.ndarray)}
+        arrays = {str(key): value.copy() for key, value in named.items() if isinstance(value, np.ndarray)}
         if len(arrays) < len(named):
             kind = type(result).__name__
             raise BenchmarkError(f"{self._name}: the function must return an array, or arrays by name, not {kind}.")

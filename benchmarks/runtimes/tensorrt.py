@@ -2,7 +2,8 @@
 
 ``tensorrt_rtx`` installs from the ordinary package index and builds engines for named GPUs without having one;
 classic TensorRT builds for the GPU at hand. Neither loads, runs or times an engine without a GPU, and nothing here
-pretends to: see ``latency_reason``. Networks are strongly typed: precisions are those of the ONNX file.
+pretends to: see ``latency_reason``; ``engine`` runs what is built here. Networks are strongly typed: precisions are
+those of the ONNX file.
 """
 
 import ctypes
@@ -62,7 +63,7 @@ def latency_reason() -> str:
     """Why an engine's latency is null in a report from this machine."""
     if cuda_device_count() == 0:
         return "no CUDA device: engine built, not timed"
-    return "engine built, not timed: this version of leangen times ONNX files and torch modules only"
+    return "engine built, not timed: an export times ONNX files and torch modules only"
 
 
 def build_plan(
@@ -96,7 +97,7 @@ def build_plan(
     if not 1 <= batches[0] <= batches[1] <= batches[2]:
         raise TensorRTError(f"batches must be 1 <= smallest <= typical <= largest, not {batches}.")
     model = load_model(onnx_path)  # refuses a file that points at other files; TensorRT would follow it
-    log = _make_log(trt)
+    log = make_log(trt)
     builder = trt.Builder(log)
     network = _parse(trt, builder, model, log)
     config = builder.create_builder_config()
@@ -106,7 +107,7 @@ def build_plan(
     targets = _set_targets(trt, config, compute_capabilities)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise TensorRTError(_explain(f"{onnx_path}: TensorRT could not build an engine for {', '.join(targets)}", log))
+        raise TensorRTError(explain(f"{onnx_path}: TensorRT could not build an engine for {', '.join(targets)}", log))
     content = bytes(plan)
     write_bytes(plan_path, content)
     return Plan(
@@ -126,7 +127,7 @@ def _import(name: str) -> Any | None:
         return None
 
 
-def _make_log(trt: Any) -> Any:
+def make_log(trt: Any) -> Any:
     """A logger that keeps the error lines in ``lines`` and prints nothing."""
 
     class ErrorLog(trt.ILogger):  # type: ignore[misc]  # its base is only known once a module is chosen
@@ -146,7 +147,7 @@ def _parse(trt: Any, builder: Any, model: Model, log: Any) -> Any:
     parser = trt.OnnxParser(network, log)
     if not parser.parse(model.data):
         log.lines.extend(parser.get_error(index).desc() for index in range(parser.num_errors))
-        raise TensorRTError(_explain(f"{model.label}: TensorRT cannot read this model", log))
+        raise TensorRTError(explain(f"{model.label}: TensorRT cannot read this model", log))
     return network
 
 
@@ -185,7 +186,7 @@ def _set_targets(trt: Any, config: Any, names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _explain(what: str, log: Any) -> str:
+def explain(what: str, log: Any) -> str:
     """``what``, and what the logger kept: the first lines name the cause, the later ones its consequences."""
     lines = list(dict.fromkeys(log.lines))[:_MAX_LOG_LINES]
     return "\n  ".join([f"{what}:", *(lines or ["its logger gave no reason"])])

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.errors import stderr_console
+from nas.cli.gate import gate, record
+from nas.cli.profile_device import profile_device
+from nas.cli.roofline import roofline
+from nas.cli.selftest import selftest
 from nas.errors import NasError
 from nas.progress import Progress
 
@@ -162,3 +166,10 @@ def _record(
         **settings,
         "machine": fingerprint().to_json(),
     }
+
+
+app.command()(record)
+app.command()(gate)
+app.command()(selftest)
+app.command()(roofline)
+app.command()(profile_device)

@@ -124,11 +124,19 @@ def get_extractor(name: str, seen: ImageSet, cache: Path, progress: Progress | N
     Raises:
         NasError: see ``check_extractor``.
     """
-    image = ImageShape(*seen.images.shape[1:])
+    if name != CLASSIFIER:
+        return foreign_extractor(name, ImageShape(*seen.images.shape[1:]), cache)
+    path = classifier_file(seen, cache / "extractors", progress)
+    return Extractor(CLASSIFIER, path, sha256_file(path))
+
+
+def foreign_extractor(name: str, image: ImageShape, cache: Path) -> Extractor:
+    """Return an extractor that was trained on other pictures than the run's: it needs none of them to be there.
+
+    Raises:
+        NasError: see ``check_extractor``.
+    """
     check_extractor(name, image, cache)
-    if name == CLASSIFIER:
-        path = classifier_file(seen, cache / "extractors", progress)
-        return Extractor(CLASSIFIER, path, sha256_file(path))
     if name == EFFICIENTNET:
         return open_file(efficientnet.cached_file(cache / "extractors"), image, name=EFFICIENTNET)
     return open_file(Path(name), image)

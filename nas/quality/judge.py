@@ -13,6 +13,7 @@ from benchmarks.inputs import InputSpec, draw_inputs
 from benchmarks.runtimes.onnx import generate
 from compress.quality import Score
 from compress.task import Evaluation
+from nas.pictures import shown
 from nas.progress import Progress
 from nas.quality import frechet
 from nas.quality.classes import Labelled, Labels, accuracy
@@ -161,6 +162,7 @@ class Judge:
         return self.extractor.features(images, self.threads, self.progress)
 
     def _drawn(self, images: Images, metrics: Sequence[str]) -> Drawn:
+        images = shown(images)
         seen = None
         if ACCURACY in metrics:
             assert self.labeller is not None, "accuracy needs a labeller"

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -145,11 +145,9 @@ export: {tensorrt: false}
 CONTENDERS = {"reference", "ours", "narrowed", "pruned-matched", "pruned-half", "quantized", "random"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("family", "space"), [("gan", "decoder"), ("cgan", "class_decoder")])
-def test_a_whole_piece(family, space, tmp_path, short, cache):
-    """Everything that a piece consists of, and the table of it; done a second time, only the timings are new."""
-    (tmp_path / f"proof-{family}.yaml").write_text(TINY.replace("FAMILY", family).replace("SPACE", space))
+@pytest.fixture
+def proof(tmp_path, short, cache) -> Callable[..., str]:
+    """Calls the program in an empty folder, with the experiment ``TINY`` of a family, in which words are replaced."""
     program = f"{short}\nif __name__ == '__main__':\n    from examples.studies.proof.__main__ import main\n    main()\n"
     (tmp_path / "proof.py").write_text(program)
     options = ["--experiments", ".", "--runs", "runs", "--results", "results", "--processes", "2", "--seconds", "0.2"]
@@ -161,7 +159,32 @@ def test_a_whole_piece(family, space, tmp_path, short, cache):
         assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
         return done.stdout
 
-    call("piece", family, "3")
+    return call
+
+
+@pytest.mark.slow
+def test_a_piece_whose_searches_find_nothing_is_a_no_in_the_table(proof, tmp_path):
+    """No network is a thousand times as fast: both runs say no, and the piece is finished all the same."""
+    tiny = TINY.replace("FAMILY", "gan").replace("SPACE", "decoder").replace("min_speedup: 1.5", "min_speedup: 1000")
+    (tmp_path / "proof-gan.yaml").write_text(tiny)
+    proof("piece", "gan", "0")
+    record = read_piece(tmp_path / "results" / "gan-0.json")
+    assert {who for who, one in record.contenders.items() if one.files} == {"reference", "quantized"}
+    for who in ("ours", "random"):
+        assert "missed: target.min_speedup" in record.contenders[who].note
+        assert record.searches[who].points == ()
+    proof("table")
+    page = (tmp_path / "results.md").read_text()
+    assert "of 6 pieces gan-1, " in page
+    assert "**ours** (nothing in gan-0) | no | no" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "space"), [("gan", "decoder"), ("cgan", "class_decoder")])
+def test_a_whole_piece(family, space, tmp_path, proof):
+    """Everything that a piece consists of, and the table of it; done a second time, only the timings are new."""
+    (tmp_path / f"proof-{family}.yaml").write_text(TINY.replace("FAMILY", family).replace("SPACE", space))
+    proof("piece", family, "3")
     record = read_piece(tmp_path / "results" / f"{family}-3.json")
     assert (record.family, record.seed, record.batches) == (family, 3, ["1", "32"])
     assert set(record.contenders) == CONTENDERS
@@ -180,7 +203,7 @@ def test_a_whole_piece(family, space, tmp_path, short, cache):
 
     judged = tmp_path / "runs" / f"{family}-3-rivals" / "judged.json"
     before = json.loads(judged.read_text())
-    assert "scores" not in call("piece", family, "3")
+    assert "scores" not in proof("piece", family, "3")
     assert json.loads(judged.read_text()) == before
-    assert "written" in call("table")
+    assert "written" in proof("table")
     assert f"## {family}: seed 3" in (tmp_path / "results.md").read_text()

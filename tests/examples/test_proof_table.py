@@ -138,13 +138,39 @@ def test_targets_are_judged_by_intervals(tmp_path):
     assert (speed.verdict, speed.note) == ("yes", "aim: open")  # 25.0 itself, and its interval reaches below
     assert claims["FID minus the plateau reference's, on the same latents"].verdict == "yes"
     matched = claims["against the reference pruned to our time, batch 1"]
-    assert (matched.verdict, matched.note) == ("yes", "faster: yes; no worse: yes")
+    assert (matched.verdict, matched.note) == ("yes", "its fp32: faster: yes, no worse: yes")
     half = claims["against the reference pruned by half, batch 1"]
-    assert (half.verdict, half.note) == ("no", "faster: yes; no worse: no")
+    assert (half.verdict, half.note) == ("no", "its fp32: faster: yes, no worse: no")
     assert claims["against random search with the same minutes, batch 1"].verdict == "–"
     two = Family.of("gan", [PieceRecord.model_validate(a_piece(seed, one=one)) for seed, one in ((0, 0.04), (1, 0.11))])
     slow = {claim.what: claim for claim in claims_of(two)}
     assert slow["speed-up over the reference's fastest own file, batch 1, 1 thread"].verdict == "open"  # 25 and 9.1
+
+
+@pytest.mark.parametrize(
+    ("time", "fid", "verdict", "note"),
+    [
+        (0.08, 8.0, "yes", "its fp32: faster: yes, no worse: yes"),
+        (0.08, 3.0, "no", "its fp32: faster: yes, no worse: no"),  # slower than ours, and better
+        (0.041, 3.0, "no", "its fp32: faster: yes, no worse: no"),
+        (0.08, 3.85, "open", "its fp32: faster: yes, no worse: open"),  # ours is 0.05 ± 0.1 better
+        (0.0401, 8.0, "open", "its fp32: faster: open, no worse: yes"),
+        (0.03, 8.0, "no", "its fp32: faster: no, no worse: yes"),
+        (0.03, 3.0, "no", "its fp32: faster: no, no worse: no"),  # beats ours
+    ],
+)
+def test_a_rival_is_judged_by_every_one_of_its_files(time, fid, verdict, note):
+    """Its int8 file is the faster one, or nearly, and worse than ours in both; its float file decides."""
+    piece = a_piece(0)
+    rival = {"fp32": a_file(time, time, fid), "int8": a_file(0.05, 0.05, 9.0, precision="int8")}
+    jitter = [time * 0.97, time, time / 0.97]  # where the times are near ours, the interval holds 1
+    rival["fp32"]["latency"]["1"]["ratios"] = jitter if time == 0.0401 else [time * 0.99, time, time / 0.99]
+    piece["contenders"]["narrowed"] = {"files": rival}
+    claims = {claim.what: claim for claim in claims_of(Family.of("gan", [PieceRecord.model_validate(piece)]))}
+    found = claims["against the narrowed baseline, batch 1"]
+    assert found.verdict == verdict
+    assert found.note == f"{note}; its int8: faster: yes, no worse: yes"
+    assert found.measured.startswith("its fp32: " if verdict != "yes" or time < 0.05 else "its int8: ")
 
 
 def test_quality_outside_the_budget_is_no():
@@ -191,6 +217,50 @@ def test_a_rival_without_files_leaves_its_row_open(tmp_path):
     row = next(line for line in page.splitlines() if "quantize_static, batch 1 " in line)
     assert "**open**" in row
     assert "onnxruntime's quantizer failed" in row
+
+
+def without(who: str, seed: int = 0, family: str = "gan") -> dict:
+    """A piece in which a search found nothing; without a file of ours there is nothing to match rivals to either."""
+    piece = a_piece(seed, family)
+    searches = {"ours": ("ours", "narrowed", "pruned-matched", "pruned-half"), "random": ("random",)}
+    for name in searches[who]:
+        piece["contenders"][name] = {"files": {}, "note": "the answer was no: nothing to ship (missed: x.y)"}
+    if who == "ours":
+        piece.update(genotype={}, steps_kept=[])
+    for file in (file for one in piece["contenders"].values() for file in one["files"].values()):
+        file["ours_minus_this"] = {} if who == "ours" else file["ours_minus_this"]
+    piece["searches"][who]["points"] = []
+    return piece
+
+
+def test_random_search_that_finds_nothing_is_a_no_of_random_search(tmp_path):
+    page = write_results(written(tmp_path / "one", without("random"))).read_text()
+    assert "of 6 pieces gan-1, " in page
+    told = next(line for line in page.splitlines() if "what random search ships" in line)
+    assert "no: no file in 1 of 1 seeds" in told
+    assert "gan-0: the answer was no" in told
+    assert row_of(page, "random search, the same minutes (nothing in gan-0)")[1:3] == ["no", "no"]
+    assert "against random search with the same minutes, batch 1" not in page
+    assert row_of(page, "gan | speed-up over the reference's fastest own file, batch 1")[4] == "**yes**"
+    both = write_results(written(tmp_path / "two", without("random"), a_piece(1))).read_text()
+    assert "no: no file in 1 of 2 seeds" in both
+    assert row_of(both, "random search, the same minutes (nothing in gan-0)")[1].startswith("20")
+
+
+def test_a_seed_without_a_file_of_ours_is_a_no_of_everything_asked(tmp_path):
+    page = write_results(written(tmp_path / "two", a_piece(0, "cgan"), without("ours", 1, "cgan"))).read_text()
+    assert row_of(page, "**ours** (nothing in cgan-1)")[1].startswith("25")
+    asked = [line for line in page.splitlines() if line.startswith("| cgan |")]
+    assert "in 1 of 2 seeds" in asked[0]
+    assert "cgan-1: the answer was no" in asked[0]
+    verdicts = [line.split("|")[5].strip() for line in asked if "| told |" not in line]
+    assert len(verdicts) == 14
+    assert set(verdicts) == {"**no**"}
+    assert "inside in 1 of 2 seeds" in page
+    alone = write_results(written(tmp_path / "one", without("ours"))).read_text()
+    assert row_of(alone, "**ours** (nothing in gan-0)")[1:3] == ["no", "no"]
+    assert "in 0 of 1 seeds" in alone
+    assert (tmp_path / "one-gan.svg").is_file()
 
 
 def test_files_of_pieces_are_checked(tmp_path):

@@ -124,6 +124,30 @@ def test_other_weights_under_the_same_name_are_not_taken_for_the_old_ones(home):
         train_reference(context, Silent())
 
 
+def test_changed_code_under_the_same_name_is_not_taken_for_the_old_one(home):
+    weights(home)
+    context = context_of(home)
+    train_reference(context, Silent())
+    (home / "mine.py").write_text(textwrap.dedent(CODE).replace("torch.tanh(", "0.5 * torch.tanh("))
+    message = r"reference\.module mine:make: .*mine\.py is another file than the one.*--out.*--fresh"
+    with pytest.raises(FolderError, match=message):
+        train_reference(context, Silent())
+    (home / "run" / "reference" / "record.json").unlink()  # as a run that was cut before its reference was finished
+    with pytest.raises(FolderError, match=r"mine\.py is another file"):
+        train_reference(context, Silent())
+
+
+def test_a_reference_of_before_code_was_hashed_is_still_known(home):
+    weights(home)
+    context = context_of(home)
+    train_reference(context, Silent())
+    own = home / "run" / "reference" / "own.json"
+    kept = json.loads(own.read_text())
+    assert set(kept) == {"weights", "code"}
+    own.write_text(json.dumps({"weights": kept["weights"]}))
+    assert train_reference(context, Silent())["own"]
+
+
 def test_the_plan_knows_how_many_classes_a_conditional_one_has(home):
     label = "{name: label, shape: [], dtype: int64, prior: {kind: integers, low: 0, high: 1}}"
     text = YAML.format(module="mine:make", arguments="{}").replace("name: gan", "name: cgan")

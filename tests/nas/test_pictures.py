@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from nas.data import to_float
-from nas.pictures import grid_png, to_bytes
+from nas.pictures import grid_png, shown, to_bytes
 
 
 def read(png: bytes) -> np.ndarray:
@@ -29,6 +29,13 @@ def test_colours_and_scale():
 
 def test_values_outside_are_clipped_and_nan_is_black():
     assert to_bytes(np.array([-9.0, 9.0, np.nan, np.inf])).tolist() == [0, 255, 0, 255]
+
+
+def test_what_is_shown_is_clipped_and_what_diverged_stays():
+    found = shown(np.array([-1.004, 1.004, 0.5, np.nan, -np.inf], np.float32))
+    assert found.dtype == np.float32
+    assert found[:3].tolist() == [-1, 1, 0.5]
+    assert not np.isfinite(found[3:]).any()
 
 
 def test_inverse_of_to_float():

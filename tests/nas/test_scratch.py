@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from nas.locks import Busy, hold
 from nas.scratch import PREFIX, scratch
 
 ROOT = Path(__file__).parents[2]
@@ -68,10 +67,3 @@ def test_what_looks_alike_and_is_not_ours_stays(home):
     os.utime(home / f"{PREFIX}young", (0, 0))
     with scratch():
         assert not (home / f"{PREFIX}young").exists()
-
-
-def test_a_lock_names_who_holds_it(tmp_path):
-    with hold(tmp_path / "lock"), pytest.raises(Busy, match=str(os.getpid())), hold(tmp_path / "lock"):
-        pass
-    with hold(tmp_path / "lock"):
-        pass

@@ -226,6 +226,41 @@ def latency_rows() -> list[dict[str, Any]]:
     ]
 
 
+def roofline() -> dict[str, Any]:
+    """One file of two operators: 60 + 30 of 100 microseconds, the second without a count."""
+    operators = [
+        {
+            "operator": "ConvTranspose",
+            "dtype": "float32",
+            "int8": False,
+            "nodes": 3,
+            "ms": 0.06,
+            "share": 0.6,
+            "macs": 2_000_000,
+            "bytes": 512_000,
+            "gmacs_per_second": 33.3,
+            "fraction": 0.33,
+            "limit": "kernel",
+        },
+        {"operator": "Einsum", "dtype": "int8", "int8": True, "nodes": 1, "ms": 0.03, "share": 0.3, "limit": "unknown"},
+    ]
+    file = {
+        "who": "final",
+        "artifact": "export/model.int8.onnx",
+        "batch": 1,
+        "median_ms": 0.1,
+        "overhead_ms": 0.01,
+        "operators": operators,
+        "remarks": ["60 % of the time in ConvTranspose (fp32, 3 nodes), which has no int8 kernel"],
+    }
+    return {
+        "threads": 1,
+        "macs_per_second": {"float32": estimate(1e11, 1e9), "int8": estimate(4e11, 1e9)},
+        "bytes_per_second": {"393216": estimate(8e10, 1e9), "134217720": estimate(1.5e10, 1e9)},
+        "files": [file],
+    }
+
+
 def sample() -> dict[str, Any]:
     """A finished run whose answer is yes."""
     trials = candidates()
@@ -360,6 +395,7 @@ def sample() -> dict[str, Any]:
                 "Tanh fp32": 1,
             },
         },
+        "roofline": roofline(),
         "parity": [
             {
                 "artifact": "export/model.onnx",

@@ -58,13 +58,22 @@ class Family:
         """What was scored, the metric of the search first."""
         return list(self.pieces[0].extractors)
 
-    def having(self, who: str) -> list[PieceRecord]:
-        """Return the pieces in which ``who`` has files."""
-        return [piece for piece in self.pieces if who in piece.contenders and piece.contenders[who].files]
+    def having(self, who: str, name: str | None = None) -> list[PieceRecord]:
+        """Return the pieces in which ``who`` has files, or that file."""
+        files = [(piece, piece.contenders[who].files) for piece in self.pieces if who in piece.contenders]
+        return [piece for piece, named in files if (named if name is None else name in named)]
 
-    def file(self, piece: PieceRecord, who: str, batch: str) -> File:
-        """Return what counts of ``who`` at ``batch``; see ``PieceRecord.file_of``."""
-        found = piece.file_of(who, batch)
+    def without(self, who: str) -> list[PieceRecord]:
+        """Return the pieces in which ``who`` has no file; their note in the record says why."""
+        return [piece for piece in self.pieces if piece not in self.having(who)]
+
+    def names(self, who: str) -> list[str]:
+        """Return the names of all files of ``who`` in the pieces in which we have one, ``fp32`` before ``int8``."""
+        return sorted({name for piece in self.with_ours(who) for name in piece.contenders[who].files})
+
+    def file(self, piece: PieceRecord, who: str, batch: str, name: str | None = None) -> File:
+        """Return a file of ``who``, by default what counts at ``batch``; see ``PieceRecord.file_of``."""
+        found = piece.file_of(who, batch) if name is None else piece.contenders[who].files.get(name)
         assert found is not None, f"{who} has no files in {piece.name}"
         return found
 
@@ -74,12 +83,12 @@ class Family:
         times = over_processes(found[0].ratios)
         return geometric_mean([1 / one.ratio for one in found], (1 / times.high, 1 / times.low))
 
-    def against(self, who: str, batch: str) -> Mean:
+    def against(self, who: str, batch: str, name: str | None = None) -> Mean:
         """Return our time ÷ that of ``who``: below 1, ours is faster. Of each process both ratios, so it is paired."""
         found = []
-        for piece in self.having(who):
+        for piece in self.with_ours(who, name):
             ours = piece.ours.latency[batch].ratios
-            theirs = self.file(piece, who, batch).latency[batch].ratios
+            theirs = self.file(piece, who, batch, name).latency[batch].ratios
             found.append(over_processes([one / other for one, other in zip(ours, theirs, strict=True)]))
         return geometric_mean([one.value for one in found], (found[0].low, found[0].high))
 
@@ -94,10 +103,15 @@ class Family:
         found = [self.judged(piece, who, batch).quality[metric] for piece in self.having(who)]
         return mean([one.difference for one in found], found[0].ci95)
 
-    def ours_minus(self, who: str, metric: str, batch: str) -> Mean:
-        """Return our score minus that of the file of ``who`` that counts at ``batch``."""
-        found = [self.judged(piece, who, batch).ours_minus_this[metric] for piece in self.having(who)]
+    def ours_minus(self, who: str, metric: str, batch: str, name: str | None = None) -> Mean:
+        """Return our score minus that of a file of ``who``, by default the one that counts at ``batch``."""
+        pieces = self.with_ours(who, name)
+        found = [self.file(piece, who, batch, name).ours_minus_this[metric] for piece in pieces]
         return mean([one.difference for one in found], found[0].ci95)
+
+    def with_ours(self, who: str, name: str | None = None) -> list[PieceRecord]:
+        """Return the pieces in which both ``who`` and we have files."""
+        return [piece for piece in self.having(who, name) if piece in self.having(OURS)]
 
     def judged(self, piece: PieceRecord, who: str, batch: str) -> File:
         """Return the file whose quality counts: of the reference the float one, which everything is compared with."""
@@ -106,7 +120,7 @@ class Family:
     def inside(self) -> dict[str, list[bool]]:
         """Return by budget whether our file is inside, seed by seed, by the rule of the project's own verdict."""
         texts = self.pieces[0].budgets
-        return {text: [_is_inside(Budget.parse(text), piece) for piece in self.pieces] for text in texts}
+        return {text: [_is_inside(Budget.parse(text), piece) for piece in self.having(OURS)] for text in texts}
 
     def hypervolume(self) -> Mean | None:
         """Return the area our search's front covers ÷ that of random search, over log time and log score.

@@ -8,6 +8,7 @@ from benchmarks.cost import CostError, count_cost
 from examples.studies.proof.layout import Piece, ProofError
 from examples.studies.proof.records import OURS, RANDOM, REFERENCE
 from examples.studies.proof.rivals import RIVALS, rival_files
+from examples.studies.proof.searches import why_nothing
 from nas.folder import RunFolder
 
 SHIPPED = "shipped"
@@ -15,6 +16,8 @@ SHIPPED = "shipped"
 
 def files_of(piece: Piece) -> dict[str, Path]:
     """Return every file of a piece by ``who/name``: all variants of everybody, of random search what it shipped.
+
+    A search that found nothing has none.
 
     Raises:
         ProofError: a part of the piece is missing.
@@ -24,8 +27,8 @@ def files_of(piece: Piece) -> dict[str, Path]:
     found |= {f"{OURS}/{name}": path for name, path in _exported(piece, piece.folder).items()}
     for name in RIVALS:
         found |= {f"{name}/{precision}": path for precision, path in rival_files(piece, name).items()}
-    shipped = _exported(piece, piece.random_folder)[SHIPPED]
-    return found | {f"{RANDOM}/{SHIPPED}": shipped}
+    random = _exported(piece, piece.random_folder)
+    return found | {f"{RANDOM}/{name}": path for name, path in random.items() if name == SHIPPED}
 
 
 def own_files(files: Mapping[str, Path]) -> list[str]:
@@ -49,7 +52,9 @@ def shipped_precision(folder: Path) -> str:
 
 
 def _exported(piece: Piece, folder: Path) -> dict[str, Path]:
-    """Return the file that the run shipped, and its float file if that is another one."""
+    """Return the file that the run shipped, and its float file if that is another one; none if its answer was no."""
+    if why_nothing(folder) is not None:
+        return {}
     record = _need(piece, folder, "export")
     found = {SHIPPED: folder / record["shipped"]}
     others = {name: folder / path for name, path in record["files"].items() if path != record["shipped"]}

@@ -36,7 +36,7 @@ def judge_files(context: Context, files: Mapping[str, Path]) -> dict[str, Any]:
                 }
                 for metric in finite
             },
-            "ours_minus_this": _paired(found[OUR_FILE].differences.get(name), finite),
+            "ours_minus_this": _paired(found[OUR_FILE].differences.get(name) if OUR_FILE in found else None, finite),
         }
         if classes is not None:
             rows[name]["class_accuracy"] = [row["accuracy"] for row in classes[name]]

@@ -16,7 +16,7 @@ from examples.studies.proof.judging import judge_files
 from examples.studies.proof.layout import Piece, ProofError
 from examples.studies.proof.records import OURS, RANDOM, PieceRecord, write_piece
 from examples.studies.proof.rivals import make_rivals
-from examples.studies.proof.searches import front, run_ours, run_random
+from examples.studies.proof.searches import front, run_ours, run_random, why_nothing
 from examples.studies.proof.timing import time_files
 from nas.candidate import COMPLETE
 from nas.compressing import FOLDER as COMPRESSED
@@ -69,9 +69,6 @@ def _facts(piece: Piece, context: Context) -> dict[str, Any]:
     """Return what the record says besides who stands in it."""
     experiment = context.experiment
     reference = context.folder.need("reference", "leangen search")
-    compressed = context.folder.need(COMPRESSED, "leangen compress")
-    winner = context.folder.need("finalists", "leangen search")
-    (genotype,) = [row["genotype"] for row in winner["finalists"] if row["id"] == winner["winner"]]
     return {
         "family": piece.family,
         "seed": piece.seed,
@@ -84,24 +81,33 @@ def _facts(piece: Piece, context: Context) -> dict[str, Any]:
         "plateau": reference["plateau"],
         "gain_last_quarter": reference["gain_last_quarter"],
         "reference_steps": reference["steps"],
-        "genotype": genotype,
-        "steps_kept": [step["name"] for step in compressed["steps"] if step["kept"]],
+        **(_found(context) if why_nothing(piece.folder) is None else {"genotype": {}, "steps_kept": []}),
         "searches": {OURS: _front(piece.folder), RANDOM: _front(piece.random_folder)},
         "seconds": _seconds(piece),
         "notes": _notes(piece),
     }
 
 
+def _found(context: Context) -> dict[str, Any]:
+    """Return what our file is: its genotype, and the steps of compression that were kept."""
+    compressed = context.folder.need(COMPRESSED, "leangen compress")
+    winner = context.folder.need("finalists", "leangen search")
+    (genotype,) = [row["genotype"] for row in winner["finalists"] if row["id"] == winner["winner"]]
+    return {"genotype": genotype, "steps_kept": [step["name"] for step in compressed["steps"] if step["kept"]]}
+
+
 def _contenders(
     piece: Piece, files: dict[str, Path], timings: dict[str, Any], judged: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """Return everybody with costs, times and scores of their files."""
-    found: dict[str, dict[str, Any]] = {}
-    precisions = {OURS: shipped_precision(piece.folder), RANDOM: shipped_precision(piece.random_folder)}
+    folders = {OURS: piece.folder, RANDOM: piece.random_folder}
+    found: dict[str, dict[str, Any]] = {
+        who: {"files": {}, "note": why_nothing(folder) or ""} for who, folder in folders.items()
+    }
     for name, path in files.items():
         who, _, short = name.partition("/")
         row = {
-            "precision": precisions[who] if short == "shipped" else short,
+            "precision": shipped_precision(folders[who]) if short == "shipped" else short,
             **cost_of(path),
             "latency": {batch: rows[name] for batch, rows in timings.items()},
             **judged[name],

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.files import read_json
 from examples.studies.proof.layout import Piece, ProofError
 from nas import run
 from nas.candidate import front_of
@@ -32,13 +33,29 @@ def _run(experiment: Experiment, folder: Path, progress: Progress, reference: Pa
     run(experiment, folder, stages=["data", "reference"], progress=progress, reference_from=reference)
     with _searching(folder):
         run(experiment, folder, stages=["search"], progress=progress)
-    summary = run(experiment, folder, progress=progress)
-    if RunFolder(folder).record("export") is None:
-        missed = ", ".join(summary["verdict"]["missed"]) if summary["verdict"] else "nothing"
+    run(experiment, folder, progress=progress)
+    why_nothing(folder)
+
+
+def why_nothing(folder: Path) -> str | None:
+    """Return why the finished run in ``folder`` shipped no file, or ``None`` if it did.
+
+    That is a result of the search. A reference that cannot be compared with is none.
+
+    Raises:
+        ProofError: the run is not finished, or it is its reference that failed.
+    """
+    if RunFolder(folder).record("export") is not None:
+        return None
+    summary = folder / "summary.json"
+    verdict = read_json(summary)["verdict"] if summary.is_file() else None
+    if verdict is None or verdict["met"] or "reference.steps" in verdict["missed"]:
+        missed = ", ".join(verdict["missed"]) if verdict else "nothing"
         raise ProofError(
             f"the run in {folder} ended without a file to compare (missed: {missed}); {folder}/report/report.md says "
             "why. Change the experiment and remove the run's folders"
         )
+    return f"the answer was no: nothing to ship (missed: {', '.join(verdict['missed'])})"
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ NAMES = {
     **RIVALS,
     RANDOM: "random search, the same minutes",
 }
+_SEARCHES = (OURS, RANDOM)  # stand in the table also with nothing found
 
 
 def read_families(results: Path) -> list[Family]:
@@ -57,7 +58,9 @@ _HOW_TO_READ = """
 Each value is the mean over seeds with its 95 % t-interval, then the single seeds; of times and speed-ups, the geometric
 mean. Of one seed alone the interval is that of its own measurement. "time ×" is our time ÷ the other's, so below 1 ours
 is faster; "FID" is ours minus the other's. *yes*: the whole interval meets it; *open*: the mean does, the interval does
-not; *no*: the mean does not.
+not; *no*: the mean does not. A rival may ship any of its files: what is asked must hold against each of them, and the
+numbers are those of the one against which it holds least. Where our run finds nothing to ship in one seed, the answer
+is *no* everywhere, and means are over the other seeds.
 
 Every row comes from `make proof`; one seed of one family from its two commands below.
 """
@@ -100,7 +103,7 @@ def _family(family: Family, picture: str) -> Iterable[str]:
         "MACs",
         "file",
     ]
-    yield from _table(columns, [_contender_row(family, who) for who in NAMES if family.having(who)])
+    yield from _table(columns, [_contender_row(family, who) for who in NAMES if family.having(who) or who in _SEARCHES])
     yield _below_the_table(first)
     yield f"![time against FID, {family.name}]({picture})\n"
     for piece in family.pieces:
@@ -113,8 +116,13 @@ def _metric_columns(metric: str) -> tuple[str, ...]:
 
 def _contender_row(family: Family, who: str) -> list[str]:
     """Return one row: its fastest file at each batch; qualities and sizes are those of the fastest at batch 1."""
-    batches, piece = family.pieces[0].batches, family.having(who)[0]
-    row = [NAMES[who], *(family.speedup(who, batch).text("×") for batch in batches)]
+    batches, nothing = family.pieces[0].batches, [piece.name for piece in family.without(who)]
+    name = NAMES[who] + (f" (nothing in {', '.join(nothing)})" if nothing else "")
+    if not family.having(who):
+        columns = sum(len(_metric_columns(metric)) for metric in family.metrics)
+        return [name, *["no"] * len(batches), *["–"] * (columns + 3)]
+    piece = family.having(who)[0]
+    row = [name, *(family.speedup(who, batch).text("×") for batch in batches)]
     for metric in family.metrics:
         row.append(family.quality(who, metric, batches[0]).text())
         if metric == FID:
@@ -130,7 +138,7 @@ def _below_the_table(piece: PieceRecord) -> str:
         for name in piece.extractors.values()
     }
     extractors = "; ".join(f"{', '.join(metrics)} by `{name}`" for name, metrics in by.items())
-    processes = len(piece.ours.latency[piece.batches[0]].ratios)
+    processes = len(piece.reference.latency[piece.batches[0]].ratios)
     return f"""
 Speed-ups are over the reference's own fastest file at that batch, {piece.threads} thread, all files in turns in
 {processes} fresh processes a seed. Ours and that of random search is the file that was shipped; of the others the
@@ -146,11 +154,15 @@ def _piece(piece: PieceRecord) -> Iterable[str]:
     gain = "" if gained is None else f" (it gained {number(gained)} in the last quarter)".replace("-", "−")
     settings = ", ".join(f"{key}={value}" for key, value in piece.genotype.items())
     yield f"- Reference: {piece.reference_steps:,} steps, {'at' if piece.plateau else 'not at'} its plateau{gain}."
-    yield f"- Ours: {settings}; kept: {', '.join(piece.steps_kept) or 'no step of compression'}."
+    for who in _SEARCHES:
+        if who in piece.contenders and not piece.contenders[who].files:
+            yield f"- {NAMES[who].strip('*').capitalize()}: {piece.contenders[who].note}."
+    if piece.genotype:
+        yield f"- Ours: {settings}; kept: {', '.join(piece.steps_kept) or 'no step of compression'}."
     for who, contender in piece.contenders.items():
         if who in RIVALS:
             yield f"- {RIVALS[who].capitalize()}: {_made(contender.how, contender.training)}{contender.note}".rstrip()
-    if ACCURACY in piece.extractors:
+    if ACCURACY in piece.extractors and piece.contenders[OURS].files:
         shares = ", ".join(f"{share:.1%}" for share in piece.ours.class_accuracy)
         yield f"- Accuracy of ours by class: {shares}."
     parts = [f"{what} {duration(seconds)}" for what, seconds in piece.seconds.items() if ":" not in what]

@@ -7,7 +7,7 @@ from benchmarks.graph import ModelError
 from benchmarks.inputs import METADATA_KEY, InputError, InputSpec, dump_specs
 from benchmarks.paired import measure_interleaved
 from benchmarks.records import BackendMissing, BenchmarkError
-from benchmarks.runtimes import onnx as runtime
+from benchmarks.runtimes import profiles, sessions
 from benchmarks.runtimes.base import Runner
 from benchmarks.runtimes.onnx import OnnxRunner, generate, input_specs, optimised_operators
 from benchmarks.statistics import ratio
@@ -90,16 +90,50 @@ def test_external_weights_are_refused(tmp_path, graph):
         OnnxRunner(tmp_path / "m.onnx", {"z": rows(1)})
 
 
-def test_a_missing_device_is_an_error_and_never_the_cpu(linear_model, monkeypatch):
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        with pytest.raises(BackendMissing, match="pip install onnxruntime-gpu"):
-            OnnxRunner(linear_model(), {"z": rows(1)}, device="cuda")
-    # The package is there, but its library does not load: onnxruntime falls back without a word.
-    monkeypatch.setitem(runtime.PROVIDERS, "cuda", "AzureExecutionProvider")
-    monkeypatch.setattr(runtime.ort, "get_available_providers", lambda: ["AzureExecutionProvider"])
-    monkeypatch.setattr(runtime.ort.InferenceSession, "get_providers", lambda self: ["CPUExecutionProvider"])
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_missing_device_is_an_error_and_never_the_cpu(linear_model, monkeypatch, device):
+    def open_it():
+        return OnnxRunner(linear_model(), {"z": rows(1)}, device=device)
+
+    if sessions.PROVIDERS[device][0] not in onnxruntime.get_available_providers():
+        with pytest.raises(BackendMissing, match=r"pip install 'onnxruntime-gpu\[cuda,cudnn\]'"):
+            open_it()
+    # The package is there, and no device.
+    monkeypatch.setattr(sessions.ort, "get_available_providers", lambda: ["AzureExecutionProvider"])
+    monkeypatch.setitem(sessions.PROVIDERS, device, ("AzureExecutionProvider",))
+    monkeypatch.setattr(sessions, "cuda_device_count", lambda: 0)
+    with pytest.raises(BackendMissing, match="no CUDA device"):
+        open_it()
+    # Both are there, but the provider's library does not load: onnxruntime falls back without a word.
+    monkeypatch.setattr(sessions, "cuda_device_count", lambda: 1)
+    monkeypatch.setattr(sessions.ort.InferenceSession, "get_providers", lambda self: ["CPUExecutionProvider"])
     with pytest.raises(BackendMissing, match="quietly"):
+        open_it()
+
+
+def test_a_provider_that_does_not_start_is_an_error_and_never_the_cpu(linear_model, monkeypatch, capfd):
+    """onnxruntime itself would print this error and go on with the CPU."""
+
+    def fail(*arguments):
+        raise RuntimeError("CUDA failure 35: driver too old")
+
+    monkeypatch.setattr(sessions, "check_device", lambda device: None)
+    monkeypatch.setattr(sessions.ort.InferenceSession, "_create_inference_session", fail)
+    with pytest.raises(BackendMissing, match="cannot start CUDAExecutionProvider: CUDA failure 35"):
         OnnxRunner(linear_model(), {"z": rows(1)}, device="cuda")
+    assert "alling back" not in capfd.readouterr().out
+
+
+def test_the_callers_array_may_change(linear_model):
+    mine = rows(2)
+    runner = OnnxRunner(linear_model(), {"z": mine})
+    mine[:] = 9
+    assert np.array_equal(runner.outputs()["y"], 2 * rows(2) + 1)
+
+
+def test_arrays_of_another_byte_order_are_refused(linear_model):
+    with pytest.raises(ModelError, match=r"'z' must be float32, not >f4"):
+        OnnxRunner(linear_model(), {"z": rows(1).astype(">f4")})
 
 
 def test_bad_settings_are_explained(linear_model):
@@ -183,7 +217,7 @@ def test_the_profile_tells_where_time_goes(conv_model):
 
 
 def test_a_profile_leaves_no_files_behind(conv_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(profiles.tempfile, "tempdir", str(tmp_path))
     runner = OnnxRunner(conv_model(), {"x": np.zeros((2, 3, 8, 8), np.float32)}, profile=True)
     assert list(tmp_path.iterdir())
     del runner

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,11 @@ class Doubler(torch.nn.Module):
         self.threads = torch.get_num_threads()
         assert torch.is_inference_mode_enabled()
         return self.result(self.dropout(2 * z) + label[:, None])
+
+
+class Simple(torch.nn.Module):
+    def forward(self, z):
+        return 2 * z + 1
 
 
 INPUTS = {"label": np.array([0, 1]), "z": np.ones((2, 3), np.float32)}
@@ -68,3 +75,35 @@ def test_a_device_that_is_not_there():
     if not torch.cuda.is_available():
         with pytest.raises(BackendMissing, match="install a CUDA build of torch"):
             TorchRunner(Doubler(), INPUTS, device="cuda")
+    with pytest.raises(BenchmarkError, match="threads must be at least 1"):
+        TorchRunner(Doubler(), INPUTS, threads=0)
+
+
+def test_outputs_are_copies():
+    """Also of a module that returns what it was given."""
+    module = Doubler()
+    module.result = lambda x: module.kept
+    module.kept = torch.ones(2)
+    runner = TorchRunner(module, INPUTS)
+    runner.outputs()["output"][:] = 0
+    assert runner.outputs()["output"].tolist() == [1, 1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="cl is found without PATH")
+def test_without_a_compiler_the_remedy_is_named(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(BackendMissing, match=r"no no-such-compiler: apt install g\+\+"):
+        TorchRunner(Doubler(), INPUTS, compiled=True)
+
+
+@pytest.mark.slow
+def test_it_is_compiled_before_it_is_timed_and_as_a_whole():
+    class Broken(torch.nn.Module):
+        def forward(self, z):
+            return z + 1 if z.sum().item() > 0 else z  # its way depends on data
+
+    runner = TorchRunner(Simple(), {"z": INPUTS["z"]}, compiled=True)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert torch.equal(runner.run(), 2 * torch.ones(2, 3) + 1)
+    with pytest.raises(BenchmarkError, match=r"torch\.compile cannot compile Broken"):
+        TorchRunner(Broken(), {"z": INPUTS["z"]}, compiled=True)

@@ -79,6 +79,19 @@ def judge_of(extractor, real, **changes):
     return Judge(extractor=extractor, real=real, **settings)
 
 
+def test_values_outside_are_judged_as_they_are_shown(extractor, real):
+    """int8 files leave [-1, 1] by some thousandths; NaN is no such thing."""
+    judge = judge_of(extractor, real)
+    inside = np.where(real[:120] > 0, 1.0, -1.0).astype(np.float32)
+    scores = [judge.score(lambda _, by=by: (inside * by).astype(np.float32))[0].value for by in (1.0, 1.004)]
+    assert scores[0] == scores[1]
+    broken = inside.copy()
+    broken[0, 0, 0, 0] = np.inf
+    score, complaint = judge.score(lambda _: broken)
+    assert math.isnan(score.value)
+    assert "diverged" in complaint
+
+
 def test_scores_hold_what_makes_them_comparable(extractor, real, files):
     scores = [one.primary for one in judge_of(extractor, real).evaluate(files).values()]
     for score in scores:

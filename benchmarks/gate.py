@@ -1,0 +1,324 @@
+"""The speed gate: baseline and candidate side by side, here and now, until a verdict can be given.
+
+Never a stored number: of two runs of the same model on a busy machine a third differ by more than 5 %. Both models take
+turns call by call; a second session of the baseline takes turns with the first, and shows what this machine makes of no
+difference at all. A regression is confirmed once by a fresh process.
+"""
+
+import contextlib
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from benchmarks.decision import (
+    COMPUTE,
+    INCONCLUSIVE,
+    REGRESSION,
+    Decision,
+    Look,
+    Rule,
+    decide,
+    decide_last,
+    holm,
+    null_is_off,
+    percent,
+    weigh,
+    would_have_caught,
+)
+from benchmarks.paired import Timer, Turns, no_garbage_collection
+from benchmarks.probes import probe_for
+from benchmarks.records import Ratio, Sample
+from benchmarks.sides import TOLERANCE, Side, check_outputs, check_ports
+from benchmarks.statistics import differences, ratio
+from benchmarks.workers import RemoteTimer, WorkerError, command
+
+BASELINE, CANDIDATE, NULL = "baseline", "candidate", "null control"
+QUADS_PER_NULL = 3  # quads of the comparison for one of the null control
+MIN_QUADS = 6
+_CONFIRM_EXTRA_S = 60.0  # for a fresh process to start and load both models
+
+OnLook = Callable[[Look], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one process found.
+
+    Args:
+        decision: Verdict, kind, reason.
+        looks: What was known at each.
+        samples: Raw timings of baseline and candidate, and of both sides of the null control.
+        seconds: Of timing, warm-up not counted.
+        warmup_s: Of warming up.
+    """
+
+    decision: Decision
+    looks: tuple[Look, ...]
+    samples: dict[str, Sample] = field(repr=False)
+    seconds: float = 0.0
+    warmup_s: float = 0.0
+
+    @property
+    def last(self) -> Look:
+        """The last look."""
+        return self.looks[-1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer of a gate: what was measured, what a fresh process said, and how far apart the outputs are."""
+
+    rule: Rule
+    measured: Measured
+    decision: Decision
+    outputs_differ_by: float
+    confirmation: Mapping[str, Any] | None = None
+    probe_share: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ratio(self) -> Ratio:
+        """Wall time of the candidate ÷ that of the baseline."""
+        return ratio(self.measured.samples[BASELINE], self.measured.samples[CANDIDATE])
+
+    @property
+    def would_have_caught(self) -> float:
+        """The smallest slowdown that a run as sharp as this calls a regression, 0.031 for +3.1 %."""
+        return would_have_caught(self.measured.last, self.rule)
+
+    @property
+    def p_value(self) -> float:
+        """P of such evidence of wall and CPU time over the line, were the candidate at it; corrected for the looks."""
+        last = self.measured.last
+        return min(1.0, self.rule.looks * max(one.p_over for one in (last.wall, last.cpu) if one is not None))
+
+    def line(self) -> str:
+        """``+0.1 % [-0.5, +0.6] pass; this run would have caught +3.1 %``."""
+        low, high = (100 * (end - 1) for end in self.ratio.ci95)
+        kind = f" ({self.decision.kind})" if self.decision.kind else ""
+        caught = self.would_have_caught
+        resolution = f"+{100 * caught:.1f} %" if math.isfinite(caught) else "nothing: too few quads"
+        return (
+            f"{100 * (self.ratio.value - 1):+.1f} % [{low:+.1f}, {high:+.1f}] {self.decision.verdict}{kind}; "
+            f"this run would have caught {resolution}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The record in plain JSON types; raw samples are not in it."""
+        caught = self.would_have_caught
+        return {
+            **self.decision.to_json(),
+            "ratio": self.ratio.value,
+            "ci95": list(self.ratio.ci95),
+            "pairs": self.ratio.pairs,
+            "catch": self.rule.catch,
+            "line": math.expm1(self.rule.line),
+            "would_have_caught": caught if math.isfinite(caught) else None,
+            "seconds": round(self.measured.seconds, 3),
+            "warmup_seconds": round(self.measured.warmup_s, 3),
+            "looks": [look.to_json() for look in self.measured.looks],
+            "confirmation": dict(self.confirmation) if self.confirmation else None,
+            "outputs_differ_by": self.outputs_differ_by,
+            "probe_share": self.probe_share,
+            "preempted": {name: _share(sample.preempted) for name, sample in self.measured.samples.items()},
+            "preemption_known": all(sample.probed for sample in self.measured.samples.values()),
+            "notes": list(self.notes),
+        }
+
+
+def gate(
+    baseline: Side,
+    candidate: Side,
+    rule: Rule,
+    *,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
+    confirm: bool = True,
+    on_look: OnLook | None = None,
+) -> Outcome:
+    """Compare ``candidate`` with ``baseline`` and return the verdict.
+
+    Args:
+        baseline, candidate: What runs; sides with an interpreter of their own are timed in processes of their own.
+        rule: What is to be caught, and how surely.
+        seed: Of the order of turns.
+        tolerance: Largest difference of outputs, as a share of their range.
+        confirm: Repeat a regression in a fresh process; if that says otherwise, the verdict is inconclusive.
+        on_look: Hears of every look.
+
+    Raises:
+        NotComparable: names, shapes or types of inputs or outputs differ.
+        OutputsDiffer: the outputs do.
+        BenchmarkError: a model cannot be opened or timed.
+    """
+    check_ports(baseline.model, candidate.model)
+    with _open(baseline, candidate) as timers:
+        differ_by = check_outputs(timers[BASELINE].outputs(), timers[CANDIDATE].outputs(), tolerance)
+        measured = measure(timers, rule, seed=seed, on_look=on_look)
+    decision, confirmation, notes = measured.decision, None, list[str]()
+    if decision.verdict == REGRESSION and confirm:
+        confirmation = _confirm(baseline, candidate, rule, seed + 1)
+        decision = _agreed(decision, confirmation)
+    known = all(sample.probed for sample in measured.samples.values())
+    if not known:
+        notes.append("this system does not tell when a core is taken away: intervals are wider")
+    return Outcome(
+        rule, measured, decision, differ_by, confirmation, _probe_share(measured.samples, baseline), tuple(notes)
+    )
+
+
+def step_down(
+    outcomes: Sequence[Outcome], sides: Sequence[tuple[Side, Side]], alpha: float, seed: int = 0
+) -> list[Outcome]:
+    """Return the outcomes of several models after Holm's correction.
+
+    Each was measured at ``alpha`` divided by their number (Bonferroni). Holm's steps are less strict: one that is
+    inconclusive so, and whose p-value they reject, is a regression if a fresh process agrees.
+    """
+    rejected = holm([one.p_value for one in outcomes], alpha)
+    return [
+        _confirmed(one, *pair, seed) if over and one.decision.verdict == INCONCLUSIVE and not one.confirmation else one
+        for one, pair, over in zip(outcomes, sides, rejected, strict=True)
+    ]
+
+
+def _confirmed(outcome: Outcome, baseline: Side, candidate: Side, seed: int) -> Outcome:
+    if null_is_off(outcome.measured.last.null, outcome.rule):
+        return outcome
+    confirmation = _confirm(baseline, candidate, outcome.rule, seed + 1)
+    over = Decision(
+        REGRESSION, COMPUTE, "wall time and CPU time lie over the line, among all models of this call (Holm)"
+    )
+    return replace(outcome, decision=_agreed(over, confirmation), confirmation=confirmation)
+
+
+def measure(
+    timers: Mapping[str, Timer],
+    rule: Rule,
+    *,
+    seed: int = 0,
+    on_look: OnLook | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Measured:
+    """Take turns and look every second until there is a verdict or the budget is used up.
+
+    Args:
+        timers: Of ``BASELINE``, ``CANDIDATE`` and ``NULL``, a second session of the baseline.
+        rule: What is to be caught.
+        seed: Of the order of turns.
+        on_look: Hears of every look.
+        clock: Monotonic seconds.
+    """
+    with no_garbage_collection():
+        began = clock()
+        pair = Turns({name: timers[name] for name in (BASELINE, CANDIDATE)}, seed)
+        null = Turns({name: timers[name] for name in (BASELINE, NULL)}, seed + 1)
+        warmed, looks = clock(), list[Look]()
+        while True:
+            _take_turns(pair, null, warmed + (len(looks) + 1) * rule.look_s, clock)
+            looks.append(_look(pair, null, clock() - warmed, rule))
+            if on_look:
+                on_look(looks[-1])
+            is_last = len(looks) >= rule.looks
+            decision = decide_last(looks[-1], rule) if is_last else decide(looks[-1], rule)
+            if decision is not None:
+                break
+    control = {f"{NULL}, {name}": sample for name, sample in null.samples().items()}
+    return Measured(decision, tuple(looks), {**pair.samples(), **control}, looks[-1].seconds, warmed - began)
+
+
+def _take_turns(pair: Turns, null: Turns, until: float, clock: Callable[[], float]) -> None:
+    while clock() < until or min(pair.quads, null.quads) < MIN_QUADS:
+        for _ in range(QUADS_PER_NULL):
+            pair.quad()
+        null.quad()
+
+
+def _look(pair: Turns, null: Turns, seconds: float, rule: Rule) -> Look:
+    samples, control = pair.samples(), null.samples()
+    cpu = differences(samples[BASELINE], samples[CANDIDATE], by="cpu")
+    return Look(
+        seconds,
+        weigh(differences(samples[BASELINE], samples[CANDIDATE]), rule),
+        weigh(cpu, rule) if cpu.size else None,
+        weigh(differences(control[BASELINE], control[NULL]), rule),
+    )
+
+
+@contextlib.contextmanager
+def _open(baseline: Side, candidate: Side) -> Iterator[dict[str, Any]]:
+    """The three timers, each with ``outputs()``: all in this process, or each in a process of its own."""
+    sides = {BASELINE: baseline, CANDIDATE: candidate, NULL: baseline}
+    if baseline.python is None and candidate.python is None:
+        yield {name: _Here(side, name) for name, side in sides.items()}
+        return
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(RemoteTimer(side, name)) for name, side in sides.items()}
+
+
+class _Here:
+    """A side's timer in this process, with its outputs."""
+
+    def __init__(self, side: Side, name: str) -> None:
+        self._runner = side.open()
+        self.outputs = self._runner.outputs
+        timer = side.timer(name, self._runner)
+        self.warm_up, self.time, self.known = timer.warm_up, timer.time, timer.known
+
+
+def _confirm(baseline: Side, candidate: Side, rule: Rule, seed: int) -> dict[str, Any]:
+    """Return what a fresh process finds; it measures again from the start."""
+    request = {
+        "baseline": baseline.to_json(),
+        "candidate": candidate.to_json(),
+        "rule": {"catch": rule.catch, "budget_s": rule.budget_s, "alpha": rule.alpha, "look_s": rule.look_s},
+        "seed": seed,
+    }
+    try:
+        done = subprocess.run(
+            command("gate", "confirm_here"), input=json.dumps(request), capture_output=True, text=True, check=False,
+            timeout=rule.budget_s + _CONFIRM_EXTRA_S,
+        )  # fmt: skip
+        return dict(json.loads(done.stdout))
+    except (ValueError, subprocess.TimeoutExpired) as error:
+        raise WorkerError(f"the fresh process that was to confirm a regression failed: {error}") from error
+
+
+def confirm_here() -> None:
+    """What a fresh process does: measure what standard input asks for, and print what was found."""
+    request = json.load(sys.stdin)
+    sides = [Side.from_json(request[name]) for name in (BASELINE, CANDIDATE)]
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)  # whatever else prints
+        with _open(*sides) as timers:
+            found = measure(timers, Rule(**request["rule"]), seed=request["seed"])
+        result = ratio(found.samples[BASELINE], found.samples[CANDIDATE])
+        json.dump({**found.decision.to_json(), "ratio": result.value, "ci95": list(result.ci95)}, out)
+
+
+def _agreed(decision: Decision, confirmation: Mapping[str, Any]) -> Decision:
+    if confirmation["verdict"] == REGRESSION and confirmation["kind"] == decision.kind:
+        return decision
+    other = confirmation["verdict"] + (f" ({confirmation['kind']})" if confirmation["kind"] else "")
+    return Decision(
+        INCONCLUSIVE,
+        None,
+        f"this process found a regression ({decision.kind}), a fresh one {other}, at "
+        f"{percent(math.log(confirmation['ratio']))}: the difference lies between processes, not between models",
+    )
+
+
+def _probe_share(samples: Mapping[str, Sample], baseline: Side) -> float:
+    """What asking the system costs, as a share of the baseline's median round."""
+    sample = samples[BASELINE]
+    return probe_for(baseline.threads).cost_s() / (sorted(sample.seconds)[len(sample.seconds) // 2] * sample.calls)
+
+
+def _share(marks: tuple[bool, ...]) -> float:
+    return sum(marks) / max(len(marks), 1)

@@ -1,0 +1,109 @@
+"""Models of a wanted size, and slower twins of them that compute the same: what the gate is tested with.
+
+A model has a dead branch, whose result is multiplied by zero weights. A twin has the same nodes, only a wider branch;
+outputs are equal to the last bit, so the gate cannot tell them apart but by time.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from benchmarks.inputs import METADATA_KEY, InputSpec, dump_specs
+
+LATENTS = 100
+_FLOAT = onnx.TensorProto.FLOAT
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What decides how long a model takes.
+
+    Args:
+        name: What tables call it.
+        about_ms: Its time on the machine these sizes were chosen on (one core of an AMD Zen 5 server).
+        start: Height and width of its feature maps; its pictures are four times as high and wide.
+        width: Channels.
+        layers: 3x3 convolutions.
+        branch: Width of the dead branch's first layer; its second layer's width is what makes a twin slower.
+    """
+
+    name: str
+    about_ms: float
+    start: int
+    width: int
+    layers: int
+    branch: int
+
+
+SIZES = (
+    Size("20us", 0.02, start=4, width=32, layers=4, branch=32),
+    Size("1.5ms", 1.5, start=8, width=128, layers=12, branch=256),
+    Size("10ms", 10.0, start=16, width=160, layers=14, branch=1024),
+)
+
+
+def build(size: Size, extra: int = 0, seed: int = 0) -> bytes:
+    """Return a generator z (N, 100) -> image (N, 1, 4 start, 4 start): convolutions and one depth-to-space at the end.
+
+    Args:
+        size: How large.
+        extra: Units by which the dead branch is wider: how much slower a twin is.
+        seed: Of the weights.
+    """
+    rng = np.random.default_rng(seed)
+    graph = _Graph(rng)
+    c, s = size.width, size.start
+    graph.gemm("z", "stem", LATENTS, c * s * s)
+    graph.add("Reshape", ["stem", graph.constant("shape", np.array([-1, c, s, s], np.int64))], "h0")
+    for layer in range(size.layers):
+        graph.conv(f"h{layer}", f"c{layer}", c, c)
+        graph.add("Relu", [f"c{layer}"], f"h{layer + 1}")
+    graph.conv(f"h{size.layers}", "packed", c, 16)
+    graph.add("DepthToSpace", ["packed"], "picture", blocksize=4, mode="CRD")
+    graph.gemm("z", "dead1", LATENTS, size.branch)
+    graph.add("Relu", ["dead1"], "dead2")
+    graph.gemm("dead2", "dead3", size.branch, size.branch + extra)
+    graph.add("Relu", ["dead3"], "dead4")
+    graph.gemm("dead4", "dead5", size.branch + extra, 1, scale=0.0)
+    graph.add("Reshape", ["dead5", graph.constant("flat", np.array([-1, 1, 1, 1], np.int64))], "nothing")
+    graph.add("Add", ["picture", "nothing"], "sum")
+    graph.add("Tanh", ["sum"], "image")
+    return graph.build(4 * s)
+
+
+class _Graph:
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: list[onnx.TensorProto] = []
+
+    def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self._nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+
+    def constant(self, name: str, value: npt.NDArray[Any]) -> str:
+        self._weights.append(numpy_helper.from_array(value, name))
+        return name
+
+    def gemm(self, data: str, output: str, inside: int, outside: int, scale: float = 1.0) -> None:
+        self.add("Gemm", [data, self._weight(output, (inside, outside), inside, scale)], output)
+
+    def conv(self, data: str, output: str, inside: int, outside: int) -> None:
+        weight = self._weight(output, (outside, inside, 3, 3), 9 * inside)
+        self.add("Conv", [data, weight], output, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+
+    def _weight(self, output: str, shape: tuple[int, ...], fan_in: int, scale: float = 1.0) -> str:
+        values = scale * self._rng.normal(size=shape) * (2 / fan_in) ** 0.5
+        return self.constant(f"{output}.weight", values.astype(np.float32))
+
+    def build(self, side: int) -> bytes:
+        spec = InputSpec("z", (LATENTS,), "float32", {"kind": "normal"})
+        inputs = [helper.make_tensor_value_info("z", _FLOAT, ["N", LATENTS])]
+        outputs = [helper.make_tensor_value_info("image", _FLOAT, ["N", 1, side, side])]
+        graph = helper.make_graph(self._nodes, "twin", inputs, outputs, self._weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        helper.set_model_props(model, {METADATA_KEY: dump_specs([spec])})
+        return bytes(model.SerializeToString())

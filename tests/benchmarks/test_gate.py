@@ -1,0 +1,129 @@
+"""The gate on scripted machines, a thousand seconds in a moment, and on real models for a second."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.decision import PASS, REGRESSION, Rule
+from benchmarks.gate import BASELINE, CANDIDATE, NULL, measure
+from benchmarks.paired import Timing, Warmth
+from benchmarks.statistics import ratio
+
+
+class Machine:
+    """A clock that scripted models move on; what it does to a call follows from the time and from chance."""
+
+    def __init__(self, seed, noise):
+        self.now, self.rng, self.noise = 0.0, np.random.default_rng(seed), noise
+
+    def clock(self):
+        return self.now
+
+    def timer(self, own_s, waits_s=0.0):
+        return ScriptedTimer(self, own_s, waits_s)
+
+
+class ScriptedTimer:
+    known = True
+
+    def __init__(self, machine, own_s, waits_s):
+        self.machine, self.own_s, self.waits_s = machine, own_s, waits_s
+
+    def warm_up(self):
+        return Warmth(1, 0.0)
+
+    def time(self):
+        cpu, lost = self.machine.noise(self.machine, self.own_s)
+        wall = cpu + lost + self.waits_s
+        self.machine.now += wall
+        return Timing(wall, cpu, int(lost > 0), 0.0)
+
+
+def quiet(machine, own):
+    return own * math.exp(machine.rng.normal(0, 0.01)), 0.0
+
+
+def drifting(machine, own):
+    """A third faster and slower again every half second."""
+    return quiet(machine, own * (1 + 0.3 * math.sin(machine.now / 0.08)))[0], 0.0
+
+
+def bursts(machine, own):
+    """Half of the time others want the core: then most calls lose it for 1 to 5 ms."""
+    busy = math.sin(machine.now / 0.05) > 0
+    lost = machine.rng.uniform(1e-3, 5e-3) if machine.rng.random() < (0.6 if busy else 0.05) else 0.0
+    return quiet(machine, own * (1.1 if busy else 1.0))[0], lost
+
+
+def heavy_tails(machine, own):
+    """Times as a Student t with two degrees of freedom: no variance."""
+    return own * math.exp(0.01 * np.clip(machine.rng.standard_t(2), -50, 50)), 0.0
+
+
+def frequency_change(machine, own):
+    """After 0.7 s the clock drops by a quarter."""
+    return quiet(machine, own * (1.0 if machine.now < 0.7 else 1.33))[0], 0.0
+
+
+NOISES = [quiet, drifting, bursts, heavy_tails, frequency_change]
+
+
+def run(noise, seed, slowdown=1.0, own=1.5e-3, waits=0.0, **rule):
+    machine = Machine(seed, noise)
+    timers = {BASELINE: machine.timer(own), CANDIDATE: machine.timer(own * slowdown, waits), NULL: machine.timer(own)}
+    return measure(timers, Rule(**rule), seed=seed, clock=machine.clock)
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_verdicts_on_scripted_machines(noise):
+    """40 runs each: no difference passes, 5 % and 10 % are caught, in a median of at most 3 seconds."""
+    for slowdown, verdict in ((1.0, PASS), (1.05, REGRESSION), (1.10, REGRESSION)):
+        runs = [run(noise, seed, slowdown) for seed in range(40)]
+        assert sum(one.decision.verdict == verdict for one in runs) >= 39
+        assert np.median([one.seconds for one in runs]) <= 3.1
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_the_interval_covers_the_true_ratio(noise):
+    """Of 100 runs at least 90; a true 95 % falls below that once in a hundred times."""
+    covered = 0
+    for seed in range(100):
+        samples = run(noise, seed, 1.02, budget_s=1.0).samples
+        low, high = ratio(samples[BASELINE], samples[CANDIDATE]).ci95
+        covered += low <= 1.02 <= high
+    assert covered >= 90
+
+
+def test_waiting_is_a_regression_of_its_own_kind():
+    found = run(quiet, 0, waits=1e-4)
+    assert (found.decision.verdict, found.decision.kind) == (REGRESSION, "waiting")
+
+
+def test_a_difference_at_the_line_is_inconclusive_and_takes_the_whole_budget():
+    found = run(quiet, 3, slowdown=math.sqrt(1.05), budget_s=3.0)
+    assert found.decision.verdict == "inconclusive"
+    assert len(found.looks) == 3
+
+
+def test_a_null_control_that_is_off_ends_inconclusive():
+    """The second session of the baseline is 4 % slower: this machine's ratios mean nothing now."""
+    machine = Machine(0, quiet)
+    timers = {BASELINE: machine.timer(1e-3), CANDIDATE: machine.timer(1e-3), NULL: machine.timer(1.04e-3)}
+    found = measure(timers, Rule(budget_s=2.0), clock=machine.clock)
+    assert found.decision.verdict == "inconclusive"
+    assert "null control" in found.decision.reason
+
+
+def test_long_calls_still_get_six_quads_a_look():
+    found = run(quiet, 0, own=0.4)
+    assert found.decision.verdict in (PASS, "inconclusive")
+    assert len(found.samples[BASELINE].seconds) >= 12
+
+
+def test_every_timing_is_kept_in_order():
+    samples = run(bursts, 0, budget_s=1.0).samples
+    turns = sorted(itertools.chain(samples[BASELINE].turns, samples[CANDIDATE].turns))
+    assert turns == list(range(len(turns)))
+    assert any(samples[BASELINE].preempted)
