@@ -1,6 +1,6 @@
 """What limits a model, said in sentences."""
 
-from benchmarks.cost import has_int8_twin, standard_name
+from benchmarks.cost import has_int8_twin
 from benchmarks.roofline import Roofline, Row
 
 WORTH_SAYING = 0.1  # share of the time
@@ -21,7 +21,7 @@ def bottlenecks(found: Roofline) -> tuple[str, ...]:
     lines = [_operator_line(row, found, quantized=quantized) for row in large]
     if found.overhead_s >= WORTH_SAYING * found.seconds:
         share = found.overhead_s / found.seconds
-        lines.append(f"{share:.0%} of the time outside its operators: the call itself, and going from one to the next")
+        lines.append(f"{share:.0%} of the time outside its operators: what an empty call takes too")
     return tuple(line.replace("%", " %") for line in lines)
 
 
@@ -59,7 +59,7 @@ def _operator_line(row: Row, found: Roofline, *, quantized: bool) -> str:
 def _kernel_clause(row: Row, *, quantized: bool) -> str:
     if row.int8 or not row.macs:
         return ""
-    if not has_int8_twin(standard_name(row.operator)):
+    if not has_int8_twin(row.operator):
         return ", which has no int8 kernel"
     return ", which could run in int8 and does not" if quantized else ""
 

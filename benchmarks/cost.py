@@ -149,14 +149,9 @@ def node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
 
 
 def has_int8_twin(operator: str) -> bool:
-    """Whether onnxruntime has integer arithmetic for a standard operator (``ConvTranspose``: it has none)."""
+    """Whether onnxruntime has integer arithmetic for what an operator does (``ConvTranspose``: it has none)."""
     twins = {twin for name, (twin, _) in _STANDARD.items() if name.startswith("Q") or "Integer" in name}
-    return operator in twins
-
-
-def standard_name(operator: str) -> str:
-    """The operator of the standard with the same arithmetic: ``Conv`` for ``QLinearConv`` and ``FusedConv``."""
-    return _STANDARD.get(operator, (operator,))[0]
+    return _STANDARD.get(operator, (operator,))[0] in twins
 
 
 def _count(parsed: onnx.ModelProto) -> tuple[int, int]:

@@ -6,11 +6,12 @@ that cost (about two microseconds an operator): most of what it says of a small 
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.probes import probe_for
 from benchmarks.runtimes.onnx import OnnxRunner
@@ -18,7 +19,9 @@ from benchmarks.statistics import MIN_CLEAN
 
 MAX_EVENTS = 20_000  # of one profile: 15 MB of JSON
 MIN_CALLS, MAX_CALLS = 12, 1000
+COST_RANGE = (0.5, 1.5)  # what the profiler costs, in terms of what it costs operators with nothing to do
 _COLD_CALLS = 2
+_HALVINGS = 20
 _SUFFIX = "_kernel_time"
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
 
@@ -78,6 +81,27 @@ def profile_nodes(runner: OnnxRunner, *, nodes: int, seconds: float, call_s: flo
         counts.append(switches())
     clean = np.diff(np.asarray(counts)) == 0
     return _nodes(runner.kernel_events(), clean)
+
+
+def settle(profiled: Sequence[float], costs: Sequence[float], least: Sequence[float], whole_s: float) -> list[float]:
+    """Seconds of each node: ``profiled`` without the profiler's own costs, so that together they make ``whole_s``.
+
+    The costs are known roughly, their sum exactly: whatever the profiled nodes take beyond the model without a
+    profiler. So all are multiplied by what makes that sum, within ``COST_RANGE``. What is taken off leaves a node at
+    least the time of ``least``, as no node beats its roof. What then remains is scaled to ``whole_s``: the profile is
+    of other moments than the time without it, so it tells shares and no more.
+    """
+    told, cost, floor = (np.asarray(values, np.float64) for values in (profiled, costs, least))
+
+    def left(factor: float) -> npt.NDArray[np.float64]:
+        return np.maximum(told - factor * cost, np.minimum(told, floor))
+
+    low, high = COST_RANGE
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if left(middle).sum() > whole_s else (low, middle)
+    times = left(high)
+    return [float(time) for time in times * (whole_s / times.sum())] if told.size else []
 
 
 def _nodes(events: list[Any], clean: Any) -> list[NodeProfile]:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.graph import load_model
-from benchmarks.nodes import NodeProfile, profile_nodes
+from benchmarks.nodes import NodeProfile, profile_nodes, settle
 from benchmarks.operators import Work, count_work, name_nodes
 from benchmarks.paired import measure_interleaved
 from benchmarks.peaks import Peaks
@@ -32,8 +32,6 @@ _Number = TypeVar("_Number", int, float)
 MEASURE_S = 1.0
 NEAR = 0.5  # of its roof: an operator from here on is limited by it, below by its own kernel
 START = 2.0  # an operator that takes at most so many times what starting one takes is limited by that
-COST_RANGE = (0.5, 1.5)  # what the profiler costs, in terms of what it costs operators with nothing to do
-_HALVINGS = 20
 
 # What limits an operator, in words.
 LIMITS = {
@@ -127,8 +125,7 @@ class Roofline:
         batch: Rows of one call.
         latency: Of one call, without the profiler.
         nodes: In the order in which they run. Their times are shares: what the profiler says less what it costs itself,
-            that cost such that they add up to ``latency`` less an empty call, if half to one and a half times the
-            cost of ``peaks`` does that; if they still add up to more, all are scaled down.
+            scaled to ``latency`` less what an empty call takes (see ``nodes.settle``).
     """
 
     peaks: Peaks
@@ -143,7 +140,7 @@ class Roofline:
 
     @property
     def overhead_s(self) -> float:
-        """What a call takes beyond its operators."""
+        """What a call takes beyond its operators: what an empty one does."""
         return max(0.0, self.seconds - sum(node.seconds for node in self.nodes))
 
     @property
@@ -210,33 +207,14 @@ def roofline(
     rows = [_row(one, done, peaks, weights) for one, done in work]
     costs = [peaks.profiler_s.at(one.tensors) for one, _ in work]
     least = [max(row.attainable_s or 0.0, peaks.start_s.at(2)) for row in rows]
-    times = settle([row.seconds for row in rows], costs, least, whole_s - peaks.call_s)
+    inside_s = max(whole_s - peaks.call_s, whole_s / 2)
+    times = settle([row.seconds for row in rows], costs, least, inside_s)
     settled = (
         replace(row, seconds=time, limit=_limit(row, time, peaks.start_s.at(one.tensors)))
         for row, time, (one, _) in zip(rows, times, work, strict=True)
     )
     batch = next((value.shape[0] for value in inputs.values() if value.ndim), 1)
     return Roofline(peaks, batch, latency, tuple(settled))
-
-
-def settle(profiled: Sequence[float], costs: Sequence[float], least: Sequence[float], whole_s: float) -> list[float]:
-    """Seconds of each node: ``profiled`` without the profiler's own costs, so that together they make ``whole_s``.
-
-    The costs are known roughly, their sum exactly: whatever the profiled nodes take beyond the model without a
-    profiler. So all are multiplied by what makes that sum, within ``COST_RANGE``. What is taken off leaves a node at
-    least the time of ``least``, as no node beats its roof; a sum that is still too large is scaled down.
-    """
-    told, cost, floor = (np.asarray(values, np.float64) for values in (profiled, costs, least))
-
-    def left(factor: float) -> npt.NDArray[np.float64]:
-        return np.maximum(told - factor * cost, np.minimum(told, floor))
-
-    low, high = COST_RANGE
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if left(middle).sum() > whole_s else (low, middle)
-    times = left(high)
-    return [float(time) for time in times * min(1.0, whole_s / times.sum())] if told.size else []
 
 
 def _row(one: NodeProfile, work: Work, peaks: Peaks, all_weights: int) -> Row:
@@ -270,9 +248,9 @@ def _limit(row: Row, seconds: float, start_s: float) -> str:
     """What limits a node that takes ``seconds``, if starting it takes ``start_s``."""
     if row.bound is None or row.attainable_s is None:
         return "unknown"
-    if row.attainable_s <= start_s and seconds <= START * start_s:
-        return "start"
-    return row.bound if row.attainable_s >= NEAR * seconds else "kernel"
+    if row.attainable_s >= NEAR * seconds:
+        return row.bound
+    return "start" if row.attainable_s <= start_s and seconds <= START * start_s else "kernel"
 
 
 def _bound(compute_s: float | None, memory_s: float | None) -> str | None:

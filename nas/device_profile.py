@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from benchmarks.files import read_json, write_json
 from benchmarks.inputs import InputSpec
@@ -24,6 +24,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 class ProfileError(NasError):
     """A device profile that cannot be read, or that is of something else."""
+
+
+_ERRORS = TypeAdapter(Errors)
 
 
 class _Part(BaseModel):
@@ -74,6 +77,11 @@ class DeviceProfile(_Part):
         if any(not terms or len(terms) > 10_000 for terms in prices.values()):
             raise ValueError("each precision has 1 to 10,000 prices")
         return prices
+
+    @field_validator("held_out", "macs", mode="before")
+    @classmethod
+    def _errors(cls, value: Any) -> Errors:
+        return _ERRORS.validate_python(value)
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
@@ -65,6 +66,8 @@ class Errors:
     spearman: float
     spearman_fastest: float
     slack: float
+
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def of(cls, predicted: Floats, measured: Floats) -> "Errors":

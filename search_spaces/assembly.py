@@ -114,7 +114,9 @@ class _Parts:
         plan, parts = self.plan, list[Part]()
         if plan.rank:
             parts.append(Layer(nn.Linear(latents, plan.rank, bias=False), None, nn.Identity()))
-        parts.append(self._stem(plan.rank or latents))
+        if plan.mapping:
+            parts.append(Layer(nn.Linear(latents, plan.mapping), None, self._activation()))
+        parts.append(self._stem(plan.mapping or plan.rank or latents))
         for stage, width in enumerate(plan.widths):
             if stage:
                 parts.append(self._double(plan.widths[stage - 1], width))

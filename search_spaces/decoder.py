@@ -47,6 +47,15 @@ STEM: dict[str, Choice] = {
         unit="numbers",
         when=_CONV,
         why="the inputs are first reduced to so many: fewer weights to read, one more node; 0 = they are not",
+        odds=(6, 1, 1, 1),
+    ),
+    "mapping": Choice(
+        (0, 32, 64, 128, 256),
+        unit="features",
+        when={"body": ("conv",), "rank": (0,)},
+        why="a hidden layer between inputs and maps, as StyleGAN's mapping network: what is drawn is decided before "
+        "any map is, for the price of a small matrix; 0 = none",
+        odds=(1, 1, 2, 3, 1),
     ),
     "start": Choice((4, 8), unit="pixels", when=_CONV, why="side of the first maps; 8 saves a stage and its nodes"),
     "width": Choice(
@@ -137,6 +146,7 @@ FUNCTIONS: dict[str, Choice] = {
 DCGAN64: dict[str, Any] = {
     "body": "conv",
     "rank": 0,
+    "mapping": 0,
     "start": 4,
     "width": 256,
     "last": "transposed",

@@ -61,9 +61,9 @@ def outline_mlp(
     for index, features in enumerate(plan.hidden):
         row.linear(features)
         row.norm("stages" if index else "stem", shift=not index)
-        row.activation(plan.activation, merged=row.classes is None)
+        row.activation(plan.activation)
     row.linear(image.channels * image.height * image.width)
-    row.activation(plan.output, merged=False)
+    row.activation(plan.output)
     return tuple(row.operators)
 
 
@@ -74,12 +74,15 @@ def outline_conv(
     row = _Row(_latents(inputs, classes), classes)
     if plan.rank:
         row.linear(plan.rank)
+    if plan.mapping:
+        row.linear(plan.mapping)
+        row.activation(plan.activation)
     row.linear(plan.widths[0] * plan.start**2)
     row.to_maps(plan.start)
     if plan.norm == "batch":
         row.add("batch norm" + ALONE)
-        row.norm("stem", shift=True)
-    row.activation(plan.activation, merged=plan.norm != "batch")
+    row.norm("stem", shift=True)
+    row.activation(plan.activation)
     for stage, width in enumerate(plan.widths):
         if stage:
             row.upsample(plan.early, width, plan.early_kernel, "stages", plan.activation)
@@ -134,9 +137,9 @@ class _Row:
             self._rows(self._width * self._side**2)
             self.add("add")
 
-    def activation(self, name: str, *, merged: bool = True) -> None:
-        last = self.operators[-1].kind
-        self.add(name if merged and last in (LINEAR, CONV, DEPTHWISE, TRANSPOSED) else name + ALONE)
+    def activation(self, name: str) -> None:
+        """Merged with a weighted operation right before it."""
+        self.add(name if self.operators[-1].kind in (LINEAR, CONV, DEPTHWISE, TRANSPOSED) else name + ALONE)
 
     def upsample(self, kind: str, width: int, kernel: int, place: str, activation: str) -> None:
         factor = SHUFFLES.get(kind, 1)

@@ -30,6 +30,7 @@ class ConvPlan:
         early: Upsampling of the x2 stages: "transposed", "nearest", "bilinear" or "shuffle2".
         last: Upsampling by the layer that makes the image: one of these, or "shuffle4" for one by 4.
         rank: Numbers that the inputs are reduced to before the stem; 0 = none.
+        mapping: Features of a hidden layer before the stem (Karras et al. 2019, arXiv 1812.04948); 0 = none.
         norm: "batch": behind the stem and every convolution; "convs": not behind the stem.
     """
 
@@ -43,6 +44,7 @@ class ConvPlan:
     last: str
     last_kernel: int
     rank: int
+    mapping: int
     norm: str
     activation: str
     output: str
@@ -50,7 +52,7 @@ class ConvPlan:
     @property
     def is_dcgan(self) -> bool:
         """Whether this is the stock DCGAN but for its widths: then its initial weights and lack of biases hold too."""
-        plain = not any(self.blocks) and not self.rank and self.norm == "batch"
+        plain = not any(self.blocks) and not self.rank and not self.mapping and self.norm == "batch"
         return plain and self.early == self.last == "transposed" and self.activation == "relu"
 
 
@@ -115,6 +117,7 @@ def conv_plan(genotype: Genotype, image: ImageShape) -> ConvPlan:
         last=last,
         last_kernel=last_kernel,
         rank=knobs["rank"],
+        mapping=knobs.get("mapping", 0),
         norm=knobs.get("norm", "batch"),
         activation=knobs["activation"],
         output=knobs["output"],
@@ -145,6 +148,7 @@ def dcgan_plan(widths: Sequence[int], start: int) -> ConvPlan:
         last="transposed",
         last_kernel=3,
         rank=0,
+        mapping=0,
         norm="batch",
         activation="relu",
         output="tanh",

@@ -56,7 +56,7 @@ ELSEWHERE = {
     "python -m examples.studies.readme docs/results.md README.md": "tests/examples/test_readme.py",
 }
 SHORTER = {  # what a test adds to a command of the pages
-    "leangen bench compare": ["--seconds", "0.3"],
+    "leangen bench compare": ["--seconds", "0.3", "--restarts", "1"],
     "leangen run examples/mnist.yaml --set": ["--dry-run"],
     "python -m examples.own_generator.train": ["--steps", "2"],
     "leangen run examples/own_generator/experiment.yaml": [

@@ -1,5 +1,6 @@
 """What is shipped: the wheel's content, built without a network, and its metadata."""
 
+import os
 import re
 import subprocess
 import sys
@@ -30,10 +31,10 @@ def project() -> dict[str, object]:
     return found
 
 
-def test_the_wheel_holds_the_five_rooms_and_nothing_else(wheel: zipfile.ZipFile):
+def test_the_wheel_holds_the_five_rooms_the_pytest_plugin_and_nothing_else(wheel: zipfile.ZipFile):
     tops = {name.split("/")[0] for name in wheel.namelist()}
     (info,) = (name for name in tops if name.endswith(".dist-info"))
-    assert tops - {info} == set(ROOMS)
+    assert tops - {info} == {*ROOMS, "leangen_pytest.py"}
 
 
 def test_every_source_file_and_template_is_in_it(wheel: zipfile.ZipFile):
@@ -72,6 +73,17 @@ def test_the_base_install_has_no_torch(wheel: zipfile.ZipFile):
 def test_the_command_is_installed_by_the_wheel(wheel: zipfile.ZipFile):
     (name,) = (name for name in wheel.namelist() if name.endswith("/entry_points.txt"))
     assert "leangen = nas.cli:main" in wheel.read(name).decode()
+
+
+@pytest.mark.parametrize("how", [(), ("-p", "leangen_pytest")], ids=["by itself", "named"])
+def test_pytest_finds_the_plugin(wheel: zipfile.ZipFile, tmp_path: Path, how: tuple[str, ...]):
+    """By its entry point, once, also where it is named; from the wheel, whatever is installed here."""
+    wheel.extractall(tmp_path / "site")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    command = [sys.executable, "-m", "pytest", *how, "--help", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--no-speed-gate" in done.stdout
 
 
 def test_every_dependency_was_tested_at_a_pinned_version(project: dict[str, object]):

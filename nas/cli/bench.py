@@ -39,31 +39,67 @@ def compare(
     batch: Annotated[int, typer.Option("--batch", min=1, max=65536, help="Rows of one inference.")] = 1,
     threads: Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of one inference.")] = 1,
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, max=86400, help="To measure, both together.")] = 10.0,
+    restarts: Annotated[
+        int, typer.Option("--restarts", min=0, max=10, help="Fresh processes that share the time with this one.")
+    ] = 2,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the inputs.")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers there.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
-    """Time of B in terms of A's, with its 95 % interval: both take turns on the same inputs in one process."""
+    """Time of B in terms of A's, with its 95 % interval: both take turns on the same inputs, process by process."""
+    from benchmarks.restarts import pool
     from benchmarks.statistics import ratio
     from nas.cli.progress import show_progress
 
-    runners = {"A": a, "B": b}
-    prepared = _prepare(a, b, batch, threads, seed)
+    runners, share = {"A": a, "B": b}, seconds / (1 + restarts)
+    prepared, inputs = _prepare(a, b, batch, threads, seed)
     with show_progress(stderr_console(), quiet=quiet) as progress:
-        samples = _measure(dict(zip(runners, prepared, strict=True)), seconds, threads, progress)
-    result = ratio(samples["A"], samples["B"])
+        samples = _measure(dict(zip(runners, prepared, strict=True)), share, threads, progress)
+        ratios = [ratio(samples["A"], samples["B"]), *_again(a, b, inputs, threads, share, restarts, progress)]
+    result = pool(ratios)
     for name, path in runners.items():
         typer.echo(f"{name}: {_latency_text(samples[name])}  {path}")
-    typer.echo(describe(result, batch, threads))
+    typer.echo(describe(result, batch, threads, 1 + restarts))
     if json_file:
         from benchmarks.files import write_json
 
-        settings = {"batch": batch, "threads": threads, "seconds": seconds, "seed": seed}
-        write_json(json_file, _record(runners, samples, result, settings))
+        settings = {"batch": batch, "threads": threads, "seconds": seconds, "seed": seed, "processes": 1 + restarts}
+        each = {"ratio_by_process": [one.to_json() for one in ratios]}
+        write_json(json_file, {**_record(runners, samples, result, settings), **each})
 
 
-def describe(ratio: "Ratio", batch: int, threads: int) -> str:
-    """``B takes 0.52 [0.51, 0.53] of A's time: 1.92x faster (batch 1, 1 thread, 480 pairs)``."""
+def _again(
+    a: Path, b: Path, inputs: "Mapping[str, Any]", threads: int, seconds: float, restarts: int, progress: Progress
+) -> "list[Ratio]":
+    """The ratio as fresh processes find it."""
+    import tempfile
+
+    import numpy as np
+
+    from benchmarks.restarts import ratio_over_restarts
+    from benchmarks.sides import Side
+
+    if not restarts:
+        return []
+    task, done = "timing A and B in fresh processes", 0
+    progress.start(task, restarts, "processes")
+
+    def told(_: "Ratio") -> None:
+        nonlocal done
+        done += 1
+        progress.update(task, done)
+
+    with tempfile.TemporaryDirectory(prefix="leangen-compare-") as folder:
+        file = Path(folder) / "inputs.npz"
+        np.savez(file, **inputs)
+        sides = (Side(path, file, threads) for path in (a, b))
+        found = ratio_over_restarts(*sides, seconds=seconds, restarts=restarts, on_restart=told)
+    progress.finish(task)
+    return found
+
+
+def describe(ratio: "Ratio", batch: int, threads: int, processes: int = 1) -> str:
+    """``B takes 0.52 [0.51, 0.53] of A's time: 1.92x faster (batch 1, 1 thread, 3 processes, 480 pairs)``."""
     low, high = ratio.ci95
     if low <= 1 <= high:
         verdict = "no difference shown"
@@ -73,12 +109,24 @@ def describe(ratio: "Ratio", batch: int, threads: int) -> str:
         verdict = f"{1 / ratio.value:.3g}x faster"
     else:
         verdict = f"{ratio.value:.3g}x slower"
-    setting = f"batch {batch}, {threads} thread{'s' if threads > 1 else ''}, {ratio.pairs} pairs"
+    counts = ((threads, "thread"), (processes, "process"), (ratio.pairs, "pair"))
+    setting = f"batch {batch}, " + ", ".join(_counted(number, word) for number, word in counts)
     return f"B takes {ratio.value:.3g} [{low:.3g}, {high:.3g}] of A's time: {verdict} ({setting})"
 
 
-def _prepare(a: Path, b: Path, batch: int, threads: int, seed: int) -> "tuple[OnnxRunner, OnnxRunner]":
-    """Both models at the same inputs, drawn as A's metadata says; raises NasError if they do not do the same job."""
+def _counted(number: int, word: str) -> str:
+    plural = {"process": "processes"}.get(word, f"{word}s")
+    return f"{number} {word if number == 1 else plural}"
+
+
+def _prepare(
+    a: Path, b: Path, batch: int, threads: int, seed: int
+) -> "tuple[tuple[OnnxRunner, OnnxRunner], Mapping[str, Any]]":
+    """Both models at the same inputs, and these, drawn as A's metadata says.
+
+    Raises:
+        NasError: they do not do the same job.
+    """
     from benchmarks.inputs import draw_inputs
     from benchmarks.runtimes.onnx import OnnxRunner, input_specs
 
@@ -89,7 +137,7 @@ def _prepare(a: Path, b: Path, batch: int, threads: int, seed: int) -> "tuple[On
     first, second = (OnnxRunner(path, inputs, threads=threads) for path in (a, b))
     outputs = [{name: str(value.shape) for name, value in runner.outputs().items()} for runner in (first, second)]
     _check_alike("outputs", *outputs)
-    return first, second
+    return (first, second), inputs
 
 
 def _check_alike(what: str, a: Mapping[str, str], b: Mapping[str, str]) -> None:

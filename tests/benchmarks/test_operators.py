@@ -40,7 +40,7 @@ def test_blocked_convolution_is_counted_without_its_padding(conv_model):
 
 
 def test_a_convolution_that_stayed_float_in_an_int8_file(conv_model):
-    """Its result is not quantized, so onnxruntime runs it in float on dequantized numbers, whatever the file looks like."""
+    """Its result is not quantized, so onnxruntime runs it in float on dequantized numbers."""
     rows = {one.operator: work for one, work in work_of(conv_model(quantized=True), pictures(1))}
     (convolution,) = [work for operator, work in rows.items() if work.macs]
     assert convolution.macs == 8 * 8 * 4 * 3 * 9

@@ -5,11 +5,11 @@ import pytest
 
 from benchmarks import peaks as measured_peaks
 from benchmarks.bottlenecks import amount, bottlenecks, headline
-from benchmarks.nodes import NodeProfile, Tensor
+from benchmarks.nodes import NodeProfile, Tensor, settle
 from benchmarks.operators import Work
 from benchmarks.peaks import Line, Peaks, Rate, measure_peaks
 from benchmarks.records import Estimate, Latency
-from benchmarks.roofline import LIMITS, Roofline, Row, _limit, _row, roofline, settle
+from benchmarks.roofline import LIMITS, Roofline, Row, _limit, _row, roofline
 
 
 def rate(value: float) -> Rate:
@@ -51,7 +51,13 @@ def test_what_cannot_be_counted_has_no_roof(roofs, work):
 
 @pytest.mark.parametrize(
     ("seconds", "start_s", "limit"),
-    [(15.0, 0.1, "compute"), (21.0, 0.1, "kernel"), (15.0, 11.0, "start"), (25.0, 11.0, "kernel")],
+    [
+        (15.0, 0.1, "compute"),
+        (21.0, 0.1, "kernel"),
+        (15.0, 11.0, "compute"),
+        (21.0, 11.0, "start"),
+        (25.0, 11.0, "kernel"),
+    ],
 )
 def test_limit(roofs, seconds, start_s, limit):
     """Ten seconds at the roof: near it up to twenty; starting it is the limit if that takes longer than its work."""
@@ -64,9 +70,10 @@ def test_settle_takes_the_profilers_cost_off():
     assert settle([10.0, 20.0], [2.0, 2.0], [0.0, 0.0], 24.0) == pytest.approx([7.0, 17.0], abs=1e-3)
 
 
-def test_settle_takes_off_at_least_half_and_at_most_half_more():
-    assert settle([10.0], [2.0], [0.0], 30.0) == pytest.approx([9.0], abs=1e-3)
-    assert settle([10.0], [2.0], [0.0], 6.0) == pytest.approx([6.0])  # 7 left, scaled down
+def test_settle_takes_off_half_to_one_and_a_half_and_scales_the_rest():
+    """9 and 4, then 7 and 2 are left."""
+    assert settle([10.0, 5.0], [2.0, 2.0], [0.0, 0.0], 26.0) == pytest.approx([18.0, 8.0], abs=1e-3)
+    assert settle([10.0, 5.0], [2.0, 2.0], [0.0, 0.0], 4.5) == pytest.approx([3.5, 1.0], abs=1e-3)
     assert settle([], [], [], 1.0) == []
 
 

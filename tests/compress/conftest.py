@@ -27,7 +27,7 @@ def shake(module, seed=0):
 
 def conv_genotype(**changes):
     return {
-        "body": "conv", "rank": 0, "start": 8, "width": 16, "last": "shuffle4", "last_kernel": 3,
+        "body": "conv", "rank": 0, "mapping": 0, "start": 8, "width": 16, "last": "shuffle4", "last_kernel": 3,
         "blocks": 1, "block": "plain", "kernel": 3,
         "norm": "batch", "activation": "relu", "output": "tanh",
     } | changes  # fmt: skip

@@ -16,7 +16,7 @@ from search_spaces.space import ImageShape
 
 Z = (InputSpec("z", (16,), "float32", {"kind": "normal"}),)
 GENOTYPE = {
-    "body": "conv", "rank": 0, "start": 8, "width": 16, "last": "shuffle4", "last_kernel": 3,
+    "body": "conv", "rank": 0, "mapping": 0, "start": 8, "width": 16, "last": "shuffle4", "last_kernel": 3,
     "blocks": 1, "block": "plain", "kernel": 3,
     "norm": "batch", "activation": "relu", "output": "tanh",
 }  # fmt: skip

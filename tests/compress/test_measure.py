@@ -23,7 +23,7 @@ def bench(**changes):
 
 def generator(width):
     genotype = {
-        "body": "conv", "rank": 0, "start": 8, "width": width, "last": "shuffle4", "last_kernel": 3,
+        "body": "conv", "rank": 0, "mapping": 0, "start": 8, "width": width, "last": "shuffle4", "last_kernel": 3,
         "blocks": 1, "block": "plain", "kernel": 3,
         "norm": "batch", "activation": "relu", "output": "tanh",
     }  # fmt: skip

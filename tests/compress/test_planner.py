@@ -29,7 +29,7 @@ from search_spaces.space import ImageShape
 Z = (InputSpec("z", (16,), "float32", {"kind": "normal"}),)
 IMAGE = ImageShape(1, 32, 32)
 GENOTYPE = {
-    "body": "conv", "rank": 0, "start": 8, "width": 32, "last": "shuffle4", "last_kernel": 3,
+    "body": "conv", "rank": 0, "mapping": 0, "start": 8, "width": 32, "last": "shuffle4", "last_kernel": 3,
     "blocks": 1, "block": "plain", "kernel": 3,
     "norm": "batch", "activation": "relu", "output": "tanh",
 }  # fmt: skip

@@ -309,18 +309,19 @@ def save_generator(path: Path, *, repeats: int = 1, latent: int = 16, output: st
 def test_bench_compare(tmp_path: Path):
     a, b = save_generator(tmp_path / "a.onnx", repeats=60), save_generator(tmp_path / "b.onnx")
     out = tmp_path / "ratio.json"
-    result = invoke("bench", "compare", a, b, "--batch", 4, "--seconds", 0.3, "--json", out)
+    result = invoke("bench", "compare", a, b, "--batch", 4, "--seconds", 0.3, "--restarts", 1, "--json", out)
     assert result.exit_code == 0
     last = result.stdout.splitlines()[-1]
     assert re.fullmatch(
-        r"B takes [\d.]+ \[[\d.]+, [\d.]+\] of A's time: [\d.]+x faster \(batch 4, 1 thread, \d+ pairs\)", last
+        r"B takes [\d.]+ \[[\d.]+, [\d.]+\] of A's time: [\d.]+x faster \(batch 4, 1 thread, 2 processes, \d+ pairs\)", last
     )
     record = json.loads(out.read_text())
     assert record["ratio"]["value"] < 0.8
     assert record["speedup"]["value"] == pytest.approx(1 / record["ratio"]["value"])
     assert record["a"]["file"] == str(a)
     assert record["b"]["latency_ms"]["median"] < record["a"]["latency_ms"]["median"]
-    assert (record["batch"], record["threads"]) == (4, 1)
+    assert (record["batch"], record["threads"], record["processes"]) == (4, 1, 2)
+    assert len(record["ratio_by_process"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -343,16 +344,16 @@ def test_bench_compare_of_what_is_no_model(tmp_path: Path):
     [
         (
             Ratio(0.52, (0.51, 0.53), 480),
-            "B takes 0.52 [0.51, 0.53] of A's time: 1.92x faster (batch 1, 1 thread, 480 pairs)",
+            "B takes 0.52 [0.51, 0.53] of A's time: 1.92x faster (batch 1, 1 thread, 1 process, 480 pairs)",
         ),
         (
             Ratio(0.998, (0.997, 0.999), 900),
-            "B takes 0.998 [0.997, 0.999] of A's time: the same within 0.5% (batch 1, 1 thread, 900 pairs)",
+            "B takes 0.998 [0.997, 0.999] of A's time: the same within 0.5% (batch 1, 1 thread, 1 process, 900 pairs)",
         ),
-        (Ratio(1.3, (1.2, 1.4), 12), "B takes 1.3 [1.2, 1.4] of A's time: 1.3x slower (batch 1, 1 thread, 12 pairs)"),
+        (Ratio(1.3, (1.2, 1.4), 12), "B takes 1.3 [1.2, 1.4] of A's time: 1.3x slower (batch 1, 1 thread, 1 process, 12 pairs)"),
         (
             Ratio(1.01, (0.9, 1.2), 12),
-            "B takes 1.01 [0.9, 1.2] of A's time: no difference shown (batch 1, 1 thread, 12 pairs)",
+            "B takes 1.01 [0.9, 1.2] of A's time: no difference shown (batch 1, 1 thread, 1 process, 12 pairs)",
         ),
     ],
 )

@@ -31,7 +31,7 @@ def weighted(operators: tuple[Operator, ...]) -> list[Operator]:
 @pytest.mark.parametrize("image", [ImageShape(1, 32, 32), ImageShape(3, 64, 64)], ids=["32", "64"])
 def test_every_choice_is_outlined_as_torch_runs_it(name, image):
     space = get_space(name)
-    for genotype in covering_genotypes(space, np.random.default_rng(0), tries=4):
+    for genotype in covering_genotypes(space, np.random.default_rng(0), tries=4)[:8]:
         said = operators_of(space, genotype, INPUTS[name], image)
         assert weighted(said) == weighted(trace(space, genotype, INPUTS[name], image)), genotype
 
@@ -41,7 +41,7 @@ def test_class_tables_and_sums_are_counted_as_torch_runs_them(name):
     """Beside weighted operations: look-ups, sums, shuffles and resizes, by number."""
     kinds = {"gather": ("index_select", "embedding"), "shuffle": ("pixel_shuffle",), "nearest": ("upsample_nearest2d",)}
     space, image = get_space(name), ImageShape(1, 32, 32)
-    for genotype in covering_genotypes(space, np.random.default_rng(1), tries=4):
+    for genotype in covering_genotypes(space, np.random.default_rng(1), tries=4)[:12]:
         said = Counter(one.kind for one in operators_of(space, genotype, INPUTS[name], image))
         ran = Counter(one.kind.split(" ")[0] for one in trace(space, genotype, INPUTS[name], image))
         for kind, names in kinds.items():
@@ -60,7 +60,7 @@ def test_macs_of_an_outline_are_those_of_the_exported_file(tmp_path):
 
 def test_an_outline_refuses_what_a_build_refuses():
     space = get_space("decoder")
-    with pytest.raises(SearchSpaceError, match="power|must be"):
+    with pytest.raises(SearchSpaceError, match="found 24"):
         operators_of(space, space.named["dcgan64"], (Z,), ImageShape(1, 24, 24))
 
 

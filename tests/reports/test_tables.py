@@ -94,6 +94,7 @@ def test_report(run):
         "Generators",
         "Latency: Batch 1, 1 thread",
         "Latency: Batch 32, 1 thread",
+        "What limits the result: export/model.int8.onnx, batch 1",
         "Search",
         "Finalists",
         "What each knob did",

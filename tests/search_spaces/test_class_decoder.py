@@ -20,6 +20,7 @@ DIGIT, PICTURE = ImageShape(1, 32, 32), ImageShape(3, 32, 32)
 STAGED = {  # from 4 pixels with two blocks there, one x2 stage with a block behind it, then a depth-to-space x4
     "body": "conv",
     "rank": 0,
+    "mapping": 0,
     "start": 4,
     "width": 24,
     "last": "shuffle4",
@@ -94,7 +95,7 @@ def test_count_by_hand():
     Of one decoder with its "norm" fixed, classes make: latent, 4 embeddings * 2 norms; stem, 2 norms; norm alone or
     with one of 4 embeddings, times 2 for blocks and 2 for stages where there are some.
     """
-    own, ways = 4 * 10 * 6, 4 * 2 + 2  # ranks, widths, activations with outputs
+    own, ways = 8 * 10 * 6, 4 * 2 + 2  # 3 ranks or 5 hidden layers, widths, activations with outputs
     with_blocks, without = 4 * 6, 1  # at 8 pixels before shuffle4 there are no stages
     single = 3 * (with_blocks * (ways + 5 * 2) + without * (ways + 5))
 
@@ -108,7 +109,7 @@ def test_count_by_hand():
         single + staged(3 * 10 * 9, [4]) + staged(10 * 10 * 9, [4]) + staged(10 * 10 * 9 * 6, [4, 3])
     )
     perceptrons = 4 * 6 * (1 * (4 + 1 + 5) + 2 * (4 + 1 + 5 * 2))
-    assert CLASS_DECODER.count() == convolutional + perceptrons == 13_849_845_360
+    assert CLASS_DECODER.count() == convolutional + perceptrons == 27_699_689_760
 
 
 def test_a_change_of_one_knob_is_another_network(both):
