@@ -25,7 +25,7 @@ class DistillSettings:
 
     learning_rate: float = 2e-3
     pixel_weight: float = 4.0
-    feature_weight: float = 0.0  # features of a discriminator take three quarters of a step and more
+    feature_weight: float = 3.0
     warm_up: int = 20  # steps in which the rate rises
 
 
@@ -67,7 +67,7 @@ def distillation_loss(
         settings: The weights.
     """
     loss = settings.pixel_weight * (student - teacher).square().mean()
-    if features is None or settings.feature_weight == 0:
+    if features is None:
         return loss
     with torch.no_grad(), autocast(teacher.device):
         wanted = features(teacher)
@@ -102,20 +102,21 @@ class Distiller:
         self._features = features
         self._horizon = horizon
 
-    def step(self, index: int, inputs: Inputs, wanted: torch.Tensor) -> float:
+    def step(self, index: int, inputs: Inputs, wanted: torch.Tensor, *, features: bool = False) -> float:
         """Do step number ``index`` (from 0) on one batch and return its loss.
 
         Args:
             index: Of the step; decides the learning rate.
             inputs: Named tensors ``(N, ...)``.
             wanted: What the teacher draws from them, ``(N, C, H, W)`` float32.
+            features: Compare features too, if there are any.
         """
         rate = self.settings.learning_rate * falling_rate(index, self._horizon, self.settings.warm_up)
         self.optimizer.param_groups[0]["lr"] = rate
         self.student.train()
         with autocast(wanted.device):
             drawn = self.student(**inputs).float()
-        loss = distillation_loss(drawn, wanted, self._features, self.settings)
+        loss = distillation_loss(drawn, wanted, self._features if features else None, self.settings)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -14,7 +14,8 @@ from nas.context import Context
 from nas.errors import NasError
 from nas.executors import Executor, result_of
 from nas.experiment import Experiment
-from nas.families.base import Phase, Schedule, total_steps
+from nas.families.base import Schedule, total_steps
+from nas.finalists import schedule_of
 from nas.folder import Record
 from nas.progress import Progress
 from nas.seeds import Stream
@@ -57,11 +58,10 @@ class RunTask:
 
 
 def recovery_schedule(experiment: Experiment) -> Schedule:
-    """Return how a pruned generator recovers: distilled, then fine-tuned like a finalist; empty for not at all."""
+    """Return how a pruned generator recovers: like a finalist, distilled as long as it says; empty for not at all."""
     if experiment.compress.recover == 0:
         return ()
-    phases = (Phase("distill", experiment.compress.recover), Phase("finetune", experiment.search.final_adversarial))
-    return tuple(phase for phase in phases if phase.steps)
+    return schedule_of(experiment.search.model_copy(update={"final_distill": experiment.compress.recover}))
 
 
 def compress_winner(context: Context, winner: Path, reference: Path, executor: Executor, progress: Progress) -> Record:

@@ -325,8 +325,11 @@ class SearchConfig(Section):
         (1000, 3000), strict=False, min_length=1, max_length=20, description="Steps after which weak candidates stop"
     )
     finalists: int = Field(3, ge=1, le=1000, description="Members of the front that are trained to the end")
-    final_distill: StepsOrNone = Field(6000, description="Steps a finalist is distilled from the reference, 0 = none")
-    final_adversarial: StepsOrNone = Field(900, description="Adversarial steps of a finalist after that, 0 = none")
+    final_distill: StepsOrNone = Field(4000, description="Steps a finalist is distilled from the reference, 0 = none")
+    final_features: StepsOrNone = Field(
+        1500, description="Further ones that compare the features of the reference's discriminator too, 0 = none"
+    )
+    final_adversarial: StepsOrNone = Field(600, description="Adversarial steps of a finalist after that, 0 = none")
     workers: int = Field(2, ge=1, le=1024, description="Single-threaded processes that train candidates")
     sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="Who proposes genotypes")
     device: Path | None = Field(

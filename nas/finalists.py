@@ -12,6 +12,7 @@ from compress.quality import Budget, Difference, Score, missed_budgets
 from nas.candidate import COMPLETE, Candidate
 from nas.context import Context
 from nas.executors import Executor, Job, Result, result_of
+from nas.experiment import SearchConfig
 from nas.families.base import Phase, Schedule, total_steps
 from nas.folder import Record
 from nas.progress import Progress
@@ -33,8 +34,16 @@ class Finalist:
 
 def final_schedule(context: Context) -> Schedule:
     """Return how finalists, and the baseline, are trained: distilled, then fine-tuned adversarially."""
-    search = context.experiment.search
-    phases = (Phase("distill", search.final_distill), Phase("finetune", search.final_adversarial))
+    return schedule_of(context.experiment.search)
+
+
+def schedule_of(search: SearchConfig) -> Schedule:
+    """Return the same from the experiment alone."""
+    phases = (
+        Phase("distill", search.final_distill),
+        Phase("features", search.final_features),
+        Phase("finetune", search.final_adversarial),
+    )
     return tuple(phase for phase in phases if phase.steps)
 
 
@@ -43,9 +52,8 @@ def choose(
     *,
     teacher: Score,
     budget: Budget,
-    steps: int,
+    schedule: Schedule,
     count: int,
-    finetuned: bool = False,
 ) -> list[Finalist]:
     """Return up to ``count`` finalists, fastest first: promising members of the front, then the best of the rest.
 
@@ -56,12 +64,11 @@ def choose(
         candidates: All of the search.
         teacher: Score of the reference, on the latents of the rungs.
         budget: Promising is what is predicted to end inside of it.
-        steps: Of distillation to the end.
+        schedule: How they are trained to the end.
         count: How many.
-        finetuned: Adversarial fine-tuning follows the distillation.
     """
     complete = [one for one in candidates if one.outcome == COMPLETE]
-    assessed = {one.id: _assess(one, teacher, budget, steps, finetuned) for one in complete}
+    assessed = {one.id: _assess(one, teacher, budget, schedule) for one in complete}
     ends = [Standing(one.candidate.id, _ratio(one.candidate), one.predicted, 0.0) for one in assessed.values()]
     found = [assessed[end.id] for end in front(ends)]
     promising = sorted((one for one in found if one.promising), key=lambda one: _ratio(one.candidate))
@@ -69,8 +76,8 @@ def choose(
     return sorted((promising + others)[:count], key=lambda one: _ratio(one.candidate))
 
 
-def _assess(candidate: Candidate, teacher: Score, budget: Budget, steps: int, finetuned: bool) -> Finalist:
-    predicted = predict(candidate.curve, teacher.value, steps, finetuned=finetuned)
+def _assess(candidate: Candidate, teacher: Score, budget: Budget, schedule: Schedule) -> Finalist:
+    predicted = predict(candidate.curve, teacher.value, schedule)
     return Finalist(candidate, predicted, predicted <= budget.allowed(teacher.value))
 
 

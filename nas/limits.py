@@ -3,9 +3,13 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.candidate import INFEASIBLE, Candidate
 from nas.rungs import predict
+
+if TYPE_CHECKING:  # torch comes with it
+    from nas.families.base import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Limits:
     teacher: float
     allowed: float
 
-    def violations(self, candidate: Candidate, steps: int, *, finetuned: bool) -> dict[str, float]:
+    def violations(self, candidate: Candidate, schedule: "Schedule") -> dict[str, float]:
         """Return by how much ``candidate`` misses each limit, as log of a factor; 0 or below is inside.
 
         The front also holds what is very fast and hopeless. A sampler that learned only from dominance would spend
@@ -35,8 +39,7 @@ class Limits:
 
         Args:
             candidate: Measured, and where it was trained, with scores that are numbers.
-            steps: Of distillation to the end.
-            finetuned: Adversarial fine-tuning follows.
+            schedule: How it would be trained to the end.
         """
         assert candidate.ratio is not None
         violations = {}
@@ -45,7 +48,7 @@ class Limits:
         if candidate.outcome != INFEASIBLE and self.allowed > 0:
             predicted = self.blank  # of what was outcomputed, and so never trained
             if candidate.rungs:
-                predicted = predict(candidate.curve, self.teacher, steps, finetuned=finetuned)
+                predicted = predict(candidate.curve, self.teacher, schedule)
             loss, budget = predicted - self.teacher, self.allowed - self.teacher
             if budget > 0:  # what is lost, in units of what may be lost: FID 12 for 6 is far outside, not a factor of 2
                 violations["quality"] = math.log(max(loss, 1e-3 * budget) / budget)

@@ -43,12 +43,12 @@ def notes_of(
 def _recovery_notes(experiment: Experiment, compressed: Record | None) -> list[str]:
     """Say where the result was trained longer than the baseline, which is trained like a finalist."""
     kept = [step for step in (compressed or {"steps": ()})["steps"] if step["kept"] and "ratio" in step["settings"]]
-    recover, tuned = experiment.compress.recover, experiment.search.final_adversarial
+    recover, search = experiment.compress.recover, experiment.search
     if not kept or not recover:
         return []
     return [
         f"The result was trained longer than the baseline, by its recovery from pruning: {len(kept)} x "
-        f"({recover:,} steps of distillation and {tuned:,} of fine-tuning)."
+        f"({recover + search.final_features:,} steps of distillation and {search.final_adversarial:,} of fine-tuning)."
     ]
 
 

@@ -14,11 +14,13 @@ from compress.errors import CompressError
 from compress.generator import Generator
 from nas.bank import Bank, bank_size
 from nas.checks import check
+from nas.compressing import recovery_schedule
 from nas.data import SEEN_SHARE, cache_folder
 from nas.data_sources import survey
 from nas.experiment import Experiment
 from nas.families import get_family
 from nas.families.base import DataShape, Family, Phase, PhaseKind, Pictures, Teacher, Trainer
+from nas.finalists import schedule_of
 from nas.folder import Record
 from nas.quality.extractors import CLASSIFIER, foreign_extractor
 from search_spaces import get_space
@@ -50,11 +52,13 @@ def estimate(experiment: Experiment) -> list[dict[str, Any]]:
     pictures = bank_size((image.channels, image.height, image.width))
     picture_mib = image.channels * image.height * image.width * 4 / _MIB
     memory = _PROCESS_MIB + 6000 * picture_mib + experiment.quality.samples * picture_mib
-    reference_s, distill_s, finetune_s = _step_seconds(experiment, family, image, len(counts))
-    final_s = search.final_distill * distill_s + search.final_adversarial * finetune_s
+    step_s = _step_seconds(experiment, family, image, len(counts))
+    reference_s, distill_s = step_s["adversarial"], step_s["distill"]
+    final_s = sum(phase.steps * step_s[phase.kind] for phase in schedule_of(search))
     rounds, finalists_mib = -(-search.finalists // search.workers), search.finalists * 2 * _CANDIDATE_MIB
     bank_mib = pictures * picture_mib / 2
-    recover_s = len(experiment.compress.prune_ratios) * experiment.compress.recover * distill_s
+    recover_s = sum(phase.steps * step_s[phase.kind] for phase in recovery_schedule(experiment))
+    recover_s *= len(experiment.compress.prune_ratios)
     look_s = _look_seconds(experiment, image, min(data.limit or sum(counts), sum(counts)))
     return [
         _row("data", "read pictures, train the extractor once", _EXTRACTOR_S, 10, memory),
@@ -132,10 +136,8 @@ def _picture_seconds(name: str, image: ImageShape) -> float:
     return max(0.0, (seconds[1] - seconds[0]) / (_LOOKED_AT[1] - _LOOKED_AT[0]))
 
 
-def _step_seconds(
-    experiment: Experiment, family: Family, image: ImageShape, classes: int
-) -> tuple[float, float, float]:
-    """Return seconds of one step on one thread: of the reference, of a distilled and of a fine-tuned student.
+def _step_seconds(experiment: Experiment, family: Family, image: ImageShape, classes: int) -> dict[PhaseKind, float]:
+    """Return seconds of one step on one thread, by kind of phase: the reference's, and those of a student.
 
     Students are a few genotypes of the space; pictures are noise, which costs as much as any.
     """
@@ -151,10 +153,13 @@ def _step_seconds(
             bank = Bank(draw_inputs(family.inputs, len(images), 0), images.numpy().astype(np.float16))
             teacher = Teacher(bank, Path(folder))
             students = _students(space, family, image, rng)
-            distilled = [_timed(_trainer(family, one, "distill", data, teacher)) for one in students]
-            tuned = [_timed(_trainer(family, one, "finetune", data, teacher)) for one in students]
-            # The fastest of them: a latency limit lets only such through to long training.
-            return _timed(reference), _SHARED_CORE * min(distilled), _SHARED_CORE * min(tuned)
+            found: dict[PhaseKind, float] = {"adversarial": _timed(reference)}
+            kinds: tuple[PhaseKind, ...] = ("distill", "features", "finetune")
+            for kind in kinds:
+                # The fastest of them: a latency limit lets only such through to long training.
+                timed = min(_timed(_trainer(family, one, kind, data, teacher)) for one in students)
+                found[kind] = _SHARED_CORE * timed
+            return found
     finally:
         torch.set_num_threads(threads)
 

@@ -6,9 +6,13 @@ Optuna's pruners know one objective only (``report`` raises with two), so the ru
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # torch comes with it
+    from nas.families.base import Schedule
 
 MACS_MARGIN = 1.25  # so that variants of one network with other activations or norms are still compared by training
-FINETUNING_LEAVES = 0.65  # of the excess over the teacher; five students of the demo kept 0.24 to 0.67 of it
+LEAVES = {"features": 0.5, "finetune": 0.6}  # of the excess over the teacher: docs/architecture.md, "What was measured"
 STEEPEST = 1.5  # exponent of a learning curve, at most: two noisy points must not promise a miracle
 
 
@@ -68,23 +72,24 @@ def front(standings: Sequence[Standing]) -> list[Standing]:
     return members
 
 
-def predict(curve: Sequence[tuple[int, float]], teacher: float, steps: int, *, finetuned: bool = False) -> float:
+def predict(curve: Sequence[tuple[int, float]], teacher: float, schedule: "Schedule") -> float:
     """Return the score expected at the end of training, from the last two points of ``curve``.
 
-    The excess over the teacher's own score falls like a power of the steps: f(s) = t + (f(s2) - t) (s / s2)^-a with
-    a = log(e1 / e2) / log(s2 / s1), between 0 and ``STEEPEST``. On the students measured for this project it was within
-    one point at four to eight times the steps. One point alone promises nothing: its own excess is taken.
+    The excess over the teacher's own score falls like a power of the steps of distillation:
+    f(s) = t + (f(s2) - t) (s / s2)^-a with a = log(e1 / e2) / log(s2 / s1), between 0 and ``STEEPEST``. On the students
+    measured for this project it was within one point at four to eight times the steps. One point alone promises
+    nothing: its own excess is taken. Of what is left then, each further kind of phase leaves the share in ``LEAVES``.
     Where the teacher's or one of the two scores is not a number, the last score is returned.
 
     Args:
         curve: (steps, score) of each rung, in order.
         teacher: Score of the reference, which distillation tends to.
-        steps: Of distillation.
-        finetuned: Adversarial fine-tuning follows, which leaves ``FINETUNING_LEAVES`` of what was left of the excess.
+        schedule: How a finalist is trained to the end.
     """
     if not curve:
         return math.nan
-    share = FINETUNING_LEAVES if finetuned else 1.0
+    steps = sum(phase.steps for phase in schedule if phase.kind in ("distill", "features"))
+    share = math.prod(LEAVES.get(kind, 1.0) for kind in {phase.kind for phase in schedule})
     (s2, f2) = curve[-1]
     if f2 <= teacher or not all(math.isfinite(value) for value in (teacher, *(score for _, score in curve[-2:]))):
         return f2

@@ -20,7 +20,7 @@ from nas.executors import Executor, LocalExecutor
 from nas.experiment import Experiment
 from nas.exporting import export_winner
 from nas.final import contestants, measure_latency, operators_of, write_grids
-from nas.finalists import choose, train_finalists
+from nas.finalists import choose, schedule_of, train_finalists
 from nas.folder import FolderError, Record, RunFolder
 from nas.held_out import judge_held_out, write_neighbours
 from nas.limits import Limits
@@ -177,8 +177,7 @@ class _Run:
             Search.read(self._context),
             teacher=teacher,
             budget=self._experiment.quality.budgets[0],
-            steps=search.final_distill,
-            finetuned=search.final_adversarial > 0,
+            schedule=schedule_of(search),
             count=search.finalists,
         )
         train_finalists(self._context, finalists, self._reference_file, self._executor, self._progress)

@@ -33,6 +33,7 @@ from nas.candidate import (
 from nas.context import Context
 from nas.executors import Executor, Job, Result, result_of
 from nas.families.base import Phase
+from nas.finalists import schedule_of
 from nas.limits import Limits
 from nas.progress import Progress
 from nas.proposals import Proposals
@@ -333,8 +334,7 @@ class Search:
             self._proposals.tell(number, outcome, note)
             return
         values = candidate.score().value if candidate.rungs else self._limits.blank, candidate.ratio["value"]
-        steps, finetuned = self._config.final_distill, self._config.final_adversarial > 0
-        violations = self._limits.violations(candidate, steps, finetuned=finetuned)
+        violations = self._limits.violations(candidate, schedule_of(self._config))
         self._proposals.tell(number, outcome, note, values, violations)
 
     def _has_checkpoint(self, candidate: Candidate) -> bool:

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from benchmarks import bundle
 from benchmarks.inputs import InputSpec
 from compress.export import export_onnx
 from compress.generator import Generator
@@ -34,7 +35,7 @@ PAGES = tuple(
     page
     for page in sorted(
         path.relative_to(ROOT).as_posix()
-        for pattern in ("*.md", "docs/*.md", "examples/**/*.yaml")
+        for pattern in ("*.md", "docs/*.md", "examples/**/*.md", "examples/**/*.yaml")
         for path in ROOT.glob(pattern)
     )
     if page not in WRITTEN
@@ -45,7 +46,11 @@ INLINE = re.compile(rf"`((?:{'|'.join(PROGRAMS)})[^`\n]+)`")
 COMMENT = re.compile(r"^#   (?=leangen |python )", re.MULTILINE)
 
 # Too long for a test; each is run small by the test named.
+LONG_SELFTEST = "leangen bench selftest --sizes 20us,1.5ms,10ms --runs 100"
 ELSEWHERE = {
+    "leangen bench selftest": "tests/nas/cli/test_gate.py",
+    LONG_SELFTEST: "tests/nas/cli/test_gate.py",
+    f"{LONG_SELFTEST} --load 2": "tests/nas/cli/test_gate.py",
     "leangen pick runs/mnist ID": "tests/nas/test_picking.py, and the tutorial below",
     "leangen run examples/mnist-cgan.yaml": "tests/nas/families/test_cgan.py",
     "leangen run examples/own_generator/experiment.yaml --trust-code": "the tutorial below",
@@ -57,6 +62,8 @@ ELSEWHERE = {
 }
 SHORTER = {  # what a test adds to a command of the pages
     "leangen bench compare": ["--seconds", "0.3", "--restarts", "1"],
+    "leangen bench record": ["--seconds", "0.2"],
+    "leangen bench gate": ["--catch", "50%", "--budget", "2s"],
     "leangen run examples/mnist.yaml --set": ["--dry-run"],
     "python -m examples.own_generator.train": ["--steps", "2"],
     "leangen run examples/own_generator/experiment.yaml": [
@@ -64,7 +71,8 @@ SHORTER = {  # what a test adds to a command of the pages
         "--set=family.discriminator_width=8",
         "--set=reference.steps=2",
         "--set=quality={budget: fid<=+100000, samples: 200}",
-        "--set=search={trials: 2, rungs: [10], workers: 1, finalists: 1, final_distill: 10, final_adversarial: 2}",
+        "--set=search={trials: 2, rungs: [10], workers: 1, finalists: 1, final_distill: 10, final_features: 2, "
+        "final_adversarial: 2}",
         "--set=target.min_speedup=1.5",
         "--set=compress={prune: false, quantize: false}",
         "--set=export.tensorrt=false",
@@ -145,6 +153,8 @@ def home(tiny_run, tmp_path_factory):
     tiles = rng.integers(0, 255, (300, 32, 32, 3), np.uint8)
     np.savez(home / "textures.npz", tiles=tiles)
     export_classes(home / "runs" / "mnist-cgan" / "export" / "model.onnx")
+    export = home / "runs" / "mnist" / "export" / "model.onnx"
+    bundle.record(export, home / "speed-gate" / "baseline", bundle.Options(), seconds=0.2)
     return home
 
 

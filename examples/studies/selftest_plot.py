@@ -35,9 +35,12 @@ def _panel(svg: ElementTree.Element, load: int, lines: Sequence[Line]) -> None:
     shown = [size for size in _COLOURS if any(line.size == size for line in lines)]
     for line in lines:
         x = _twin_x(line.twin) + (shown.index(line.size) - (len(shown) - 1) / 2) * _APART
-        title = f"{line.size}, {line.twin}, load {load}: %s %.3g %% of {line.runs} gates"
-        _mark(svg, x, line.regression, _COLOURS[line.size], title % ("the gate", 100 * line.regression[0]))
-        _mark(svg, x + _BESIDE, line.naive, _NAIVE, title % ("the naive rule", 100 * line.naive[0]))
+        for who, share, colour, beside in (
+            ("the gate", line.regression, _COLOURS[line.size], 0),
+            ("the naive rule", line.naive, _NAIVE, _BESIDE),
+        ):
+            title = f"{line.size}, {line.twin}, load {load}: {who} {100 * share[0]:.3g} % of {line.runs} gates"
+            _mark(svg, x + beside, share, colour, title)
     _legend(svg, shown)
 
 

@@ -1,7 +1,7 @@
 """Train one genotype from a run's reference and print its score as it learns: how a schedule or an option pays.
 
     python examples/studies/train_student.py runs/mnist genotype.json --phase distill=6000 --phase finetune=900
-    python examples/studies/train_student.py runs/mnist genotype.json --phase distill=2000 --option distill_features=0.5
+    python examples/studies/train_student.py runs/mnist genotype.json --phase distill=4000 --phase features=1500
 
 Scores are taken on `seen` with the latents that choose the winner; CPU-seconds leave the scoring out.
 """
@@ -27,7 +27,7 @@ POINTS = 4  # scores of each phase
 def main(
     run: Annotated[Path, typer.Argument(help="A run folder with a trained reference.")],
     genotype: Annotated[Path, typer.Argument(help="JSON file, as `leangen spaces sample decoder` prints it.")],
-    phase: Annotated[list[str], typer.Option(help="distill=STEPS or finetune=STEPS; in order.")],
+    phase: Annotated[list[str], typer.Option(help="distill=STEPS, features=STEPS or finetune=STEPS; in order.")],
     option: Annotated[list[str] | None, typer.Option(help="An option of the family, NAME=NUMBER.")] = None,
 ) -> None:
     """Train and print one line a score."""

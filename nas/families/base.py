@@ -20,7 +20,7 @@ from nas.bank import Bank
 from nas.errors import NasError
 from search_spaces.space import ImageShape
 
-PhaseKind = Literal["adversarial", "distill", "finetune", "critic"]
+PhaseKind = Literal["adversarial", "distill", "features", "finetune", "critic"]
 OnStep = Callable[[int], None]
 
 
@@ -35,6 +35,9 @@ class SizeError(NasError):
 @dataclass(frozen=True, slots=True)
 class Phase:
     """Part of a schedule: ``adversarial`` from scratch, ``distill`` from the reference, ``finetune`` against data.
+
+    ``features`` goes on distilling, and also compares what the reference's discriminator sees in the pictures: a step
+    takes about three times as long, and pays once pixels alone have brought a student near its teacher.
 
     ``critic`` trains only what a later ``finetune`` needs of the reference's training, while the generator rests: for a
     reference that was trained elsewhere.

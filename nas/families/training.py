@@ -19,12 +19,14 @@ from compress.generator import Generator
 from nas.errors import NasError
 from nas.experiment import ReferenceConfig
 from nas.families.adversary import BETAS, Batch, Discriminator, discriminator_step, generator_loss
-from nas.families.base import OnStep, Pictures, Schedule, SizeError, Teacher, TrainingError, locate
+from nas.families.base import OnStep, Phase, Pictures, Schedule, SizeError, Teacher, TrainingError, locate
 from nas.seeds import Stream
 from search_spaces.decoder import dcgan_widths
 from search_spaces.space import ImageShape
 
 DISCRIMINATOR_FILE = "discriminator.safetensors"
+_DISTILLING = ("distill", "features")  # kinds of phases
+_TAUGHT = (*_DISTILLING, "finetune")
 _SAME = 1e-5  # keeps the loss finite where all pictures are the same
 _DECAY_SHARE = 0.4  # of an adversarial phase: the rate falls to zero over its last steps
 
@@ -43,7 +45,7 @@ class TrainingOptions(BaseModel):
         0.1, ge=0, le=100, description="Weight of mode seeking where pictures are asked for by class; 0 = none"
     )
     distill_features: float = Field(
-        0.0, ge=0, le=1000, description="Weight of the reference discriminator's features in distillation; 0 = none"
+        3.0, ge=0, le=1000, description="Weight of the reference discriminator's features in search.final_features"
     )
     distill_rate: float = Field(2e-3, gt=0, le=1, description="Learning rate of a distilled generator")
     finetune_rate: float = Field(2e-4, gt=0, le=1, description="Learning rate of adversarial fine-tuning")
@@ -140,7 +142,7 @@ class AdversarialTrainer:
         self._schedule, self._data, self._seed = schedule, data, seed
         self._device = data.images.device
         self._bank = teacher.bank if teacher else None
-        if teacher is None and any(phase.kind in ("distill", "finetune") for phase in schedule):
+        if teacher is None and any(phase.kind in _TAUGHT for phase in schedule):
             raise NasError("distillation and fine-tuning need a trained reference to learn from, and there is none")
         self._discriminator = self._new_discriminator(teacher)
         self._judge = self._new_discriminator(teacher).eval().requires_grad_(False)
@@ -170,7 +172,7 @@ class AdversarialTrainer:
         return discriminator
 
     def _new_distiller(self, student: nn.Module) -> Distiller:
-        horizon = max(sum(phase.steps for phase in self._schedule if phase.kind == "distill"), 1)
+        horizon = max(sum(phase.steps for phase in self._schedule if phase.kind in _DISTILLING), 1)
         options = self._options
         settings = DistillSettings(learning_rate=options.distill_rate, feature_weight=options.distill_features)
         return Distiller(student, horizon=horizon, features=self._judge.features, settings=settings)
@@ -179,8 +181,8 @@ class AdversarialTrainer:
         """Train up to step ``until``; calls ``on_step`` with the number of finished steps after each."""
         while self.step < until:
             phase, index = locate(self._schedule, self.step)
-            if phase.kind == "distill":
-                loss = self._distiller.step(index, *self._taught())
+            if phase.kind in _DISTILLING:
+                loss = self._distill_step(phase, index)
             elif phase.kind == "finetune":
                 loss = self._finetune_step(index, phase.steps)
             elif phase.kind == "critic":
@@ -195,6 +197,12 @@ class AdversarialTrainer:
             self.step += 1
             if on_step is not None:
                 on_step(self.step)
+
+    def _distill_step(self, phase: Phase, index: int) -> float:
+        """One learning rate falls over both phases of a distillation."""
+        before = self._schedule[: self._schedule.index(phase)]
+        index += sum(one.steps for one in before if one.kind in _DISTILLING)
+        return self._distiller.step(index, *self._taught(), features=phase.kind == "features")
 
     def _inputs(self) -> dict[str, torch.Tensor]:
         stream = (self._seed, Stream.TRAIN, self.step)

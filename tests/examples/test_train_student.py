@@ -13,12 +13,22 @@ def test_it_trains_every_phase_and_prints_a_score_at_each_point(tiny_run, tmp_pa
     genotype = tmp_path / "genotype.json"
     genotype.write_text(json.dumps(GENOTYPE))
     program = [sys.executable, str(ROOT / "examples/studies/train_student.py"), str(tiny_run.folder), str(genotype)]
-    options = ["--phase", "distill=8", "--phase", "finetune=4", "--option", "distill_features=0.5"]
+    options = [
+        "--phase",
+        "distill=8",
+        "--phase",
+        "features=4",
+        "--phase",
+        "finetune=4",
+        "--option",
+        "distill_features=0.5",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([*program, *options], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = re.findall(r"^(\w+) +(\d+) steps +\d+ CPU-s +fid ([\d.]+) ± ([\d.]+)$", done.stdout, re.MULTILINE)
     assert [(kind, int(steps)) for kind, steps, *_ in rows] == [
         *(("distill", steps) for steps in (2, 4, 6, 8)),
-        *(("finetune", steps) for steps in (9, 10, 11, 12)),
+        *(("features", steps) for steps in (9, 10, 11, 12)),
+        *(("finetune", steps) for steps in (13, 14, 15, 16)),
     ]

@@ -313,7 +313,8 @@ def test_bench_compare(tmp_path: Path):
     assert result.exit_code == 0
     last = result.stdout.splitlines()[-1]
     assert re.fullmatch(
-        r"B takes [\d.]+ \[[\d.]+, [\d.]+\] of A's time: [\d.]+x faster \(batch 4, 1 thread, 2 processes, \d+ pairs\)", last
+        r"B takes [\d.]+ \[[\d.]+, [\d.]+\] of A's time: [\d.]+x faster \(batch 4, 1 thread, 2 processes, \d+ pairs\)",
+        last,
     )
     record = json.loads(out.read_text())
     assert record["ratio"]["value"] < 0.8
@@ -350,7 +351,10 @@ def test_bench_compare_of_what_is_no_model(tmp_path: Path):
             Ratio(0.998, (0.997, 0.999), 900),
             "B takes 0.998 [0.997, 0.999] of A's time: the same within 0.5% (batch 1, 1 thread, 1 process, 900 pairs)",
         ),
-        (Ratio(1.3, (1.2, 1.4), 12), "B takes 1.3 [1.2, 1.4] of A's time: 1.3x slower (batch 1, 1 thread, 1 process, 12 pairs)"),
+        (
+            Ratio(1.3, (1.2, 1.4), 12),
+            "B takes 1.3 [1.2, 1.4] of A's time: 1.3x slower (batch 1, 1 thread, 1 process, 12 pairs)",
+        ),
         (
             Ratio(1.01, (0.9, 1.2), 12),
             "B takes 1.01 [0.9, 1.2] of A's time: no difference shown (batch 1, 1 thread, 1 process, 12 pairs)",

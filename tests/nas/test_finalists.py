@@ -8,6 +8,7 @@ import pytest
 from compress.quality import Budget, Score
 from nas import finalists as module
 from nas.candidate import Candidate
+from nas.families.base import Phase
 from nas.finalists import Finalist, choose, final_schedule, pick, train_finalists
 from nas.progress import Silent
 
@@ -31,7 +32,7 @@ def ids(finalists: list[Finalist]) -> list[str]:
 
 
 def chosen(candidates: list[Candidate], count: int) -> list[Finalist]:
-    return choose(candidates, teacher=TEACHER, budget=BUDGET, steps=540, count=count)
+    return choose(candidates, teacher=TEACHER, budget=BUDGET, schedule=(Phase("distill", 540),), count=count)
 
 
 def test_promising_members_of_the_front_fastest_first(candidate):
@@ -86,9 +87,10 @@ def test_without_one_inside_the_best_quality_wins_however_slow():
 
 
 def test_schedule_leaves_out_what_has_no_steps(make_context):
-    both = final_schedule(make_context(search={"final_distill": 60, "final_adversarial": 20}))
-    assert [(phase.kind, phase.steps) for phase in both] == [("distill", 60), ("finetune", 20)]
-    one = final_schedule(make_context(search={"final_distill": 60, "final_adversarial": 0}))
+    steps = {"final_distill": 60, "final_features": 30, "final_adversarial": 20}
+    every = final_schedule(make_context(search=steps))
+    assert [(phase.kind, phase.steps) for phase in every] == [("distill", 60), ("features", 30), ("finetune", 20)]
+    one = final_schedule(make_context(search={**steps, "final_features": 0, "final_adversarial": 0}))
     assert [phase.kind for phase in one] == ["distill"]
 
 

@@ -13,18 +13,20 @@ from nas.planning import estimate
 from nas.stages import STAGES
 from search_spaces.space import ImageShape
 
+STEP_S = {"adversarial": 0.1, "distill": 0.01, "features": 0.03, "finetune": 0.02}
+
 
 def plan_of(
     monkeypatch: pytest.MonkeyPatch, quality: dict[str, object] | None = None, **search: object
 ) -> dict[str, dict[str, float]]:
-    monkeypatch.setattr(planning, "_step_seconds", lambda *_: (0.1, 0.01, 0.02))
+    monkeypatch.setattr(planning, "_step_seconds", lambda *_: STEP_S)
     experiment = Experiment.model_validate(
         {
             "data": "mnist-5k",
             "reference": {"steps": 1200},
             "quality": quality or {},
             "search": {"trials": 10, "minutes": 5, "rungs": [100, 300], "workers": 2, "finalists": 3,
-                       "final_distill": 3000, "final_adversarial": 600, **search},
+                       "final_distill": 3000, "final_features": 200, "final_adversarial": 600, **search},
         }
     )  # fmt: skip
     return {row["stage"]: row for row in estimate(experiment)}
@@ -41,8 +43,8 @@ def test_minutes_follow_from_steps(monkeypatch):
     rows = plan_of(monkeypatch)
     assert rows["reference"]["minutes"] == pytest.approx(1200 * 0.1 / 2 / 60)
     assert rows["search"]["minutes"] == pytest.approx(10 * 300 * 0.01 / 2 / 60)
-    # Three finalists on two workers are two rounds of 3000 * 0.01 + 600 * 0.02 seconds.
-    assert rows["finalists"]["minutes"] == pytest.approx(2 * 42 / 60)
+    # Three finalists on two workers are two rounds of 3000 * 0.01 + 200 * 0.03 + 600 * 0.02 seconds.
+    assert rows["finalists"]["minutes"] == pytest.approx(2 * 48 / 60)
 
 
 def test_a_search_takes_no_longer_than_its_minutes(monkeypatch):

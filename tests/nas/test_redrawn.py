@@ -111,7 +111,7 @@ def test_a_search_measures_what_may_be_fast_enough_and_counts_add_up(search_in, 
     fast = [one.ratio["value"] <= LIMIT for one in sorted(search.candidates.values(), key=lambda one: one.trial)]
     before, after = fast[:LEAST], fast[LEAST:]
     assert sum(before) / len(before) < 0.5
-    assert sum(after) / len(after) > 0.8
+    assert sum(after) / len(after) >= 0.7
     assert search._proposals.redrawn > 0
     assert len(search._proposals) == sum(search.count(outcome) for outcome in OUTCOMES)
 

@@ -23,6 +23,7 @@ from search_spaces.space import ImageShape
 ADVERSARIAL = (Phase("adversarial", 6),)
 DISTILL = (Phase("distill", 6),)
 FINETUNE = (Phase("finetune", 6),)
+FEATURES = (Phase("features", 6),)
 BOTH = (Phase("distill", 3), Phase("finetune", 4))
 SETTINGS = {"latent": 8, "batch_size": 4, "discriminator_width": 8, "finetune_warm_up": 2}
 
@@ -220,11 +221,19 @@ def test_distillation_learns_what_the_teacher_draws(teacher):
 
 
 def test_features_of_the_reference_can_be_distilled(teacher):
-    plain, with_features = (trainer_of(DISTILL, teacher, family(distill_features=w)) for w in (0.0, 1.0))
+    plain, with_features = (trainer_of((Phase(kind, 6),), teacher) for kind in ("distill", "features"))
     plain.run(2)
     with_features.run(2)
     assert not torch.equal(*(next(iter(t.average.parameters())) for t in (plain, with_features)))
     assert all(p.grad is None for p in with_features._judge.parameters())
+
+
+def test_one_rate_falls_over_both_phases_of_a_distillation(teacher):
+    trainer, rates = trainer_of((Phase("distill", 30), Phase("features", 30)), teacher), []
+    trainer.run(60, lambda _: rates.append(trainer._distiller.optimizer.param_groups[0]["lr"]))
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[30] > 0.7 * max(rates)
+    assert rates[-1] < 0.05 * max(rates)
 
 
 def test_students_begin_with_the_references_discriminator(teacher):
@@ -248,7 +257,10 @@ def test_students_need_a_teacher(schedule):
         gan.trainer(module_of(gan), schedule, data=pictures(gan), teacher=None, seed=0)
 
 
-@pytest.mark.parametrize(("schedule", "kind"), [(ADVERSARIAL, "adversarial"), (DISTILL, "distill"), (BOTH, "finetune")])
+@pytest.mark.parametrize(
+    ("schedule", "kind"),
+    [(ADVERSARIAL, "adversarial"), (DISTILL, "distill"), (FEATURES, "features"), (BOTH, "finetune")],
+)
 def test_divergence_names_step_and_phase(schedule, kind, teacher):
     """A NaN among the weights, before the fifth step."""
     trainer = trainer_of(schedule, teacher)
