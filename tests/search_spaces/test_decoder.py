@@ -135,7 +135,8 @@ def test_count_by_hand():
 def test_count_agrees_with_listing_where_the_space_is_small_enough_to_list():
     """The same knobs and conditions with two values at most: every genotype once, each a network of its own."""
     few = {
-        "body": ("conv", "mlp"), "hidden": (64,), "layers": (1, 2), "rank": (0,), "mapping": (0,), "width": (16,), "width2": (8, 16),
+        "body": ("conv", "mlp"), "hidden": (64,), "layers": (1, 2), "rank": (0,), "mapping": (0,),
+        "width": (16,), "width2": (8, 16),
         "width3": (8,), "last": ("transposed", "shuffle2", "shuffle4"), "last_kernel": (1, 3),
         "early": ("transposed", "nearest"), "early_kernel": (3,), "blocks": (0, 1), "blocks2": (0, 1), "blocks3": (0,),
         "block": ("plain", "separable"), "kernel": (3,), "norm": ("batch", "convs"), "activation": ("relu",),
