@@ -17,12 +17,13 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmarks.files import read_bytes, read_json, resolve_inside, sha256_bytes, write_bytes, write_json
+from benchmarks.fingerprint import fingerprint
 from benchmarks.graph import MAX_MODEL_BYTES
 from benchmarks.input_files import load_inputs
 from benchmarks.inputs import Array, draw_inputs
 from benchmarks.paired import measure_interleaved
 from benchmarks.probes import probe_for
-from benchmarks.records import BenchmarkError, Sample, fingerprint
+from benchmarks.records import BenchmarkError, Sample
 from benchmarks.runtimes.onnx import OnnxRunner, input_specs
 from benchmarks.sides import Side
 from benchmarks.statistics import outliers, summarize

@@ -16,10 +16,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.fingerprint import fingerprint
 from benchmarks.nodes import profile_nodes
 from benchmarks.paired import MIN_SAMPLE_S, measure_interleaved
 from benchmarks.probes import probe_for
-from benchmarks.records import Estimate, Sample, fingerprint
+from benchmarks.records import Estimate, Sample
 from benchmarks.runtimes.onnx import Array, OnnxRunner
 from benchmarks.statistics import summarize
 

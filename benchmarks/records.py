@@ -5,39 +5,14 @@
 - Estimate: a value with its 95 % interval
 - Latency: one sample in short: median with interval, 95th percentiles
 - Ratio: time of B / time of A, measured in pairs, with its 95 % interval
-- Fingerprint: the machine, as far as it decides which kernels run and how fast
 """
 
-import os
-import platform
-import shutil
-import subprocess
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 RUNTIMES = ("onnxruntime", "tensorrt", "torch")
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("fp32", "fp16", "int8")
-
-# The CPU features that decide which matrix kernels onnxruntime takes (names as in /proc/cpuinfo).
-KERNEL_FLAGS = (
-    "amx_int8",
-    "amx_tile",
-    "asimd",
-    "asimddp",
-    "avx",
-    "avx2",
-    "avx512_bf16",
-    "avx512_vnni",
-    "avx512f",
-    "avx_vnni",
-    "f16c",
-    "fma",
-    "i8mm",
-)
 
 
 class BenchmarkError(RuntimeError):
@@ -206,90 +181,6 @@ class Ratio:
         return {"value": self.value, "ci95": list(self.ci95), "pairs": self.pairs}
 
 
-@dataclass(frozen=True)
-class Fingerprint:
-    """The machine a number was measured on; unlike fingerprints make absolute times incomparable.
-
-    Args:
-        cpu: Model name as the system tells it.
-        flags: Those of ``KERNEL_FLAGS`` that the CPU has, sorted.
-        cores: Logical cores this process may use.
-        memory_bytes: Installed memory; None where the system does not tell.
-        gpu: Name of the first NVIDIA GPU, or None.
-        onnxruntime: Version of the installed package, or None.
-    """
-
-    cpu: str
-    flags: tuple[str, ...]
-    cores: int
-    memory_bytes: int | None
-    os: str
-    machine: str
-    python: str
-    onnxruntime: str | None
-    gpu: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """The record in plain JSON types."""
-        return {**asdict(self), "flags": list(self.flags)}
-
-
-def fingerprint(cpuinfo: Path = Path("/proc/cpuinfo")) -> Fingerprint:
-    """The fingerprint of this machine. Never fails: what the system does not tell is None, empty or "unknown"."""
-    facts = _cpu_facts(cpuinfo)
-    known = set((facts.get("flags") or facts.get("Features") or "").split())
-    return Fingerprint(
-        cpu=facts.get("model name") or platform.processor() or "unknown",
-        flags=tuple(flag for flag in KERNEL_FLAGS if flag in known),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory_bytes=_memory_bytes(),
-        os=platform.platform(),
-        machine=platform.machine(),
-        python=platform.python_version(),
-        onnxruntime=_version(("onnxruntime", "onnxruntime-gpu")),
-        gpu=_gpu_name(),
-    )
-
-
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise RecordError(f"target: {name} must be one of {', '.join(allowed)}, not {value!r}.")
-
-
-def _cpu_facts(cpuinfo: Path) -> Mapping[str, str]:
-    """The first processor's entries of /proc/cpuinfo; empty where there is no such file."""
-    try:
-        first = cpuinfo.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
-    except OSError:
-        return {}
-    pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
-    return {key.strip(): value.strip() for key, value in pairs}
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def _version(packages: tuple[str, ...]) -> str | None:
-    for package in packages:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
-
-
-def _gpu_name() -> str | None:
-    """The first GPU by ``nvidia-smi``, which answers without loading CUDA into this process."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return None
-    command = [program, "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip().partition("\n")[0] or None

@@ -29,8 +29,9 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from benchmarks.files import write_bytes
+from benchmarks.fingerprint import fingerprint
 from benchmarks.graph import input_ports, parse_model, read_model
-from benchmarks.records import BenchmarkError, fingerprint
+from benchmarks.records import BenchmarkError
 from benchmarks.runtimes.onnx import optimised_operators
 from compress.errors import CompressError
 from compress.generator import Edit

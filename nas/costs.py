@@ -20,7 +20,10 @@ from search_spaces.outline import CONV, DEPTHWISE, LINEAR, TRANSPOSED, Operator
 Floats = NDArray[np.float64]
 
 BLOCK = 16  # channels: one AVX-512 register of float32
-SHRINKAGE = 0.1  # of the root mean square that a term has among the members
+CACHED = (
+    2**18
+)  # weights of a matrix: 1 MiB of float32, what a core's own cache holds at most; others are read each call
+SHRINKAGE = 0.2  # of the root mean square that a term has among the members
 HUBER_ROUNDS = 3
 HUBER = 1.345  # standard deviations; 95 % efficiency under normal errors (Huber 1981, Robust Statistics, section 4.5)
 LEAST_SPREAD = 0.02  # of relative errors, below which none is an outlier
@@ -38,28 +41,40 @@ def terms_of(operators: Iterable[Operator]) -> dict[str, float]:
 
 
 def _amounts(one: Operator) -> dict[str, float]:
-    made, read = one.outputs * one.pixels, one.inputs * one.pixels
+    made = one.outputs * one.pixels
     if one.kind == LINEAR:
-        return {"macs": one.macs, "made": one.outputs}
+        return {"macs": one.macs, "made": one.outputs, "uncached macs": max(0, one.macs - CACHED)}
     if one.kind == DEPTHWISE:
-        return {f"{one.kernel} macs": one.macs, "made": made}
+        layout = "loose" if one.outputs % BLOCK else "blocked"
+        return {f"{layout} nodes": 1, f"{layout} {one.kernel} macs": one.macs, f"{layout} made": made}
     if one.kind == TRANSPOSED:
         columns = one.outputs * one.kernel**2 * one.pixels_in
         weights = one.inputs * one.outputs * one.kernel**2
         return {"macs": one.macs, "columns": columns, "read": one.inputs * one.pixels_in, "weights": weights}
     if one.kind == CONV:
-        columns = read * one.kernel**2
-        narrow = {"narrow macs": one.macs, "narrow columns": columns} if one.outputs < BLOCK else {}
-        return {
-            f"{one.kernel} macs": one.macs,
-            "blocked macs": _blocked(one.inputs) * _blocked(one.outputs) * one.kernel**2 * one.pixels,
-            "columns": columns if one.kernel > 1 else 0.0,
-            "weights": one.inputs * one.outputs * one.kernel**2,
-            "made": made,
-            "read": read,
-            **narrow,
-        }
+        return _convolution(one)
     return {"made": made}
+
+
+def _convolution(one: Operator) -> dict[str, float]:
+    """Amounts of a convolution; channels that do not fill registers take other kernels, and have terms of their own."""
+    read, copied = one.inputs * one.pixels, one.inputs * one.pixels * one.kernel**2
+    amounts: dict[str, float] = {
+        f"{'1 pixel' if one.kernel == 1 else 'wider'} nodes": 1,
+        f"{one.kernel} macs": one.macs,
+        "blocked macs": _blocked(one.inputs) * _blocked(one.outputs) * one.kernel**2 * one.pixels,
+        "columns": copied if one.kernel > 1 else 0,
+        "weights": one.inputs * one.outputs * one.kernel**2,
+        "made": one.outputs * one.pixels,
+        "read": read,
+    }
+    if one.inputs % BLOCK:
+        amounts |= {"loose macs": one.macs, "loose read": read}
+    if one.inputs < BLOCK:
+        amounts |= {"few nodes": 1, "few macs": one.macs, "few columns": copied}
+    if one.outputs < BLOCK:
+        amounts |= {"narrow nodes": 1, "narrow macs": one.macs, "narrow columns": copied}
+    return amounts
 
 
 def _blocked(channels: int) -> int:

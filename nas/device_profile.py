@@ -8,8 +8,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from benchmarks.files import read_json, write_json
+from benchmarks.fingerprint import Fingerprint
 from benchmarks.inputs import InputSpec
-from benchmarks.records import Fingerprint, Target
+from benchmarks.records import Target
 from nas.errors import NasError
 from nas.predictor import Errors, Predictor
 from search_spaces.space import ImageShape, SearchSpace

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.files import FileError, read_json, replacing, resolve_inside, write_json, write_text
-from benchmarks.records import fingerprint
+from benchmarks.fingerprint import fingerprint
 from nas.errors import NasError
 from nas.experiment import Experiment
 from nas.locks import Busy, hold

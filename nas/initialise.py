@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.files import write_text
-from benchmarks.records import fingerprint
+from benchmarks.fingerprint import fingerprint
 from nas.data_look import Look, printable
 from nas.errors import NasError
 

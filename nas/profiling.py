@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from benchmarks.cost import count_cost
+from benchmarks.fingerprint import fingerprint
 from benchmarks.inputs import InputSpec
 from benchmarks.paired import measure_interleaved
 from benchmarks.probes import probe_for
-from benchmarks.records import Ratio, Target, fingerprint
+from benchmarks.records import Ratio, Target
 from benchmarks.statistics import summarize
 from compress.errors import CompressError
 from compress.export import export_onnx

@@ -1,7 +1,7 @@
 """A reference that is trained once: other runs of the same seed, data, family and reference take it over."""
 
 from benchmarks.files import read_json, write_json
-from benchmarks.records import fingerprint
+from benchmarks.fingerprint import fingerprint
 from nas.experiment import Experiment
 from nas.folder import DATA_FILE, MACHINE_FILE, RECORD, FolderError, RunFolder, decides_reference, differences
 

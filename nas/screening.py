@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from benchmarks.records import fingerprint
+from benchmarks.fingerprint import fingerprint
 from nas.candidate import Candidate
 from nas.context import Context
 from nas.device_profile import DeviceProfile

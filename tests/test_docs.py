@@ -91,7 +91,7 @@ class Shown:
     @property
     def is_name(self) -> bool:
         """Only a command's name in a sentence, perhaps with options: they have to be there."""
-        return not self.block and re.fullmatch(r"leangen [a-z ]+( --.*)?", self.line) is not None
+        return not self.block and re.fullmatch(r"leangen( [a-z][a-z-]*)+( --.*)?", self.line) is not None
 
     @property
     def is_form(self) -> bool:

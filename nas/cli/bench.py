@@ -195,7 +195,7 @@ def _record(
     paths: Mapping[str, Path], samples: "Mapping[str, Sample]", ratio: "Ratio", settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     from benchmarks.files import sha256_file
-    from benchmarks.records import fingerprint
+    from benchmarks.fingerprint import fingerprint
     from benchmarks.statistics import summarize
 
     models = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from nas.cli.errors import stdout_console, version
 
 if TYPE_CHECKING:
-    from benchmarks.records import Fingerprint
+    from benchmarks.fingerprint import Fingerprint
 
 _GIB = 2**30
 _MEMORY_NEEDED_GIB = 4  # two workers of 2 GiB
@@ -65,7 +65,7 @@ def doctor() -> None:
 
 def examine() -> Iterator[Finding]:
     """Look at everything leangen can use. Imports no torch, and changes nothing."""
-    from benchmarks.records import fingerprint
+    from benchmarks.fingerprint import fingerprint
 
     machine = fingerprint()
     yield _python()

@@ -168,7 +168,7 @@ def _gate_all(
 
 def _facts(baseline: "Bundle", candidate: Path) -> Row:
     """What a row says whatever came out."""
-    from benchmarks.records import fingerprint
+    from benchmarks.fingerprint import fingerprint
 
     return {
         "model": str(candidate),

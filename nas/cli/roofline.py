@@ -144,7 +144,7 @@ def _record(
 ) -> dict[str, Any]:
     from benchmarks.bottlenecks import bottlenecks
     from benchmarks.files import sha256_file
-    from benchmarks.records import fingerprint
+    from benchmarks.fingerprint import fingerprint
 
     record: dict[str, Any] = {"schema": 1, "peaks": peaks.to_json(), **settings, "machine": fingerprint().to_json()}
     if model is not None and found is not None:

@@ -30,7 +30,7 @@ def selftest(
     Writes runs.jsonl and curve.json. Failing is a false alarm at +0 %, or +10 % that passes.
     """
     from benchmarks.files import write_json
-    from benchmarks.records import fingerprint
+    from benchmarks.fingerprint import fingerprint
     from benchmarks.selftest import cases, operating_curve, read_rows, run
     from nas.cli.gate import read_rule
     from nas.cli.progress import show_progress

@@ -2,16 +2,7 @@ import json
 
 import pytest
 
-from benchmarks import records
-from benchmarks.records import Estimate, Fingerprint, Latency, Ratio, RecordError, Sample, Target, fingerprint
-
-CPUINFO = """processor\t: 0
-model name\t: Some CPU @ 2 GHz
-flags\t\t: fpu avx2 avx512_vnni sse2 fma
-
-processor\t: 1
-model name\t: Another
-"""
+from benchmarks.records import Estimate, Latency, Ratio, RecordError, Sample, Target
 
 
 def test_a_target_checks_itself():
@@ -63,33 +54,3 @@ def test_a_latency_in_milliseconds():
         "preempted": 0.25,
     }
     assert latency.to_json()["median_s"] == 0.002
-
-
-def test_fingerprint_reads_the_first_processor(tmp_path):
-    path = tmp_path / "cpuinfo"
-    path.write_text(CPUINFO)
-    found = fingerprint(path)
-    assert found.cpu == "Some CPU @ 2 GHz"
-    assert found.flags == ("avx2", "avx512_vnni", "fma")
-    assert found.cores >= 1
-    json.dumps(found.to_json(), allow_nan=False)
-
-
-def test_fingerprint_of_a_system_that_tells_nothing(tmp_path, monkeypatch):
-    monkeypatch.delattr(records.os, "sysconf")
-    monkeypatch.delattr(records.os, "sched_getaffinity")
-    monkeypatch.setattr(records.platform, "processor", lambda: "")
-    monkeypatch.setattr(records.shutil, "which", lambda name: None)
-    found = fingerprint(tmp_path / "none")
-    assert isinstance(found, Fingerprint)
-    assert (found.cpu, found.flags, found.memory_bytes, found.gpu) == ("unknown", (), None, None)
-
-
-def test_the_gpu_is_what_nvidia_smi_says(tmp_path, monkeypatch):
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 'NVIDIA RTX 4090'\necho 'NVIDIA RTX 3090'\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(records.shutil, "which", lambda name: str(program))
-    assert fingerprint().gpu == "NVIDIA RTX 4090"
-    program.write_text("#!/bin/sh\nexit 9\n")
-    assert fingerprint().gpu is None

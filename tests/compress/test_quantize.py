@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.records import Fingerprint
+from benchmarks.fingerprint import Fingerprint
 from benchmarks.runtimes.onnx import generate, input_specs, optimised_operators
 from compress import quantize as module_under_test
 from compress.errors import CompressError

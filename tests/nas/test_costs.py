@@ -13,12 +13,18 @@ def test_terms_by_hand():
     assert terms == {
         "call": 1,
         "conv nodes": 1,
+        "conv wider nodes": 1,
         "conv 3 macs": 8 * 20 * 9 * 16,
         "conv blocked macs": 16 * 32 * 9 * 16,  # channels in whole registers
         "conv columns": 8 * 9 * 16,
         "conv weights": 8 * 20 * 9,
         "conv made": 20 * 16,
         "conv read": 8 * 16,
+        "conv loose macs": 8 * 20 * 9 * 16,
+        "conv loose read": 8 * 16,
+        "conv few nodes": 1,  # fewer inputs than a register
+        "conv few macs": 8 * 20 * 9 * 16,
+        "conv few columns": 8 * 9 * 16,
         "relu nodes": 1,
         "relu made": 20 * 16,
     }
@@ -28,6 +34,16 @@ def test_a_narrow_convolution_of_one_pixel_has_other_terms():
     terms = terms_of([Operator(CONV, 8, 1, 1, 16, 16)])
     assert terms["conv columns"] == 0  # its pixels are its columns
     assert (terms["conv narrow macs"], terms["conv narrow columns"]) == (8 * 16, 8 * 16)
+
+
+def test_a_depthwise_convolution_whose_channels_fill_registers_has_other_terms():
+    assert "depthwise blocked 3 macs" in terms_of([Operator(DEPTHWISE, 32, 32, 3, 16, 16)])
+    assert "depthwise loose 3 macs" in terms_of([Operator(DEPTHWISE, 24, 24, 3, 16, 16)])
+
+
+def test_weights_beyond_the_cache_have_a_term():
+    assert terms_of([Operator(LINEAR, 1024, 512)])["linear uncached macs"] == 2**19 - 2**18
+    assert terms_of([Operator(LINEAR, 256, 512)])["linear uncached macs"] == 0
 
 
 @pytest.mark.parametrize("kind", [LINEAR, DEPTHWISE, TRANSPOSED, "shuffle"])
@@ -47,7 +63,7 @@ def test_prices_of_exact_times_are_found_but_for_the_shrinkage():
     terms = some_terms(np.random.default_rng(0), 200)
     true = {"call": 20.0, "a": 1.0, "b": 3.0}
     found = fit_prices(terms, np.array([cost(one, true) for one in terms]))
-    assert found["b"] == pytest.approx(3.0, rel=0.1)
+    assert found["b"] == pytest.approx(3.0, rel=0.2)
     predicted = np.array([cost(one, found) for one in terms])
     assert np.median(np.abs(predicted / [cost(one, true) for one in terms] - 1)) < 0.03
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.files import FileError
+from benchmarks.fingerprint import fingerprint
 from benchmarks.inputs import InputSpec
-from benchmarks.records import Target, fingerprint
+from benchmarks.records import Target
 from nas.device_profile import SCHEMA, Anchor, DeviceProfile, ProfileError, SpaceKey, describe, space_hash
 from nas.predictor import Errors
 from search_spaces import get_space

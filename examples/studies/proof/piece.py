@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.records import fingerprint
+from benchmarks.fingerprint import fingerprint
 from examples.studies.proof.contenders import cost_of, files_of, own_files, shipped_precision
 from examples.studies.proof.judging import judge_files
 from examples.studies.proof.layout import Piece, ProofError
