@@ -159,7 +159,7 @@ target:
 compress:
   prune: true
   prune_ratios: [0.25]          # shares of the channels, tried in turn
-  recover: 2500                 # steps of distillation after each, then fine-tuning as for finalists
+  recover: 1500                 # steps of distillation after each, then fine-tuning as for finalists
   quantize: true                # try int8, last
 
 export:

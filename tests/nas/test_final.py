@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.records import Sample
+from benchmarks.records import Ratio, Sample
 from nas import final
 from nas.final import Contestant, contestants, measure_latency
 
@@ -58,6 +58,7 @@ def test_speedup_is_against_the_fastest_file_of_the_reference_at_each_batch(cont
         "measure_interleaved",
         lambda runners, **_: {key: sample(times[key][runner.batch] / 1e3) for key, runner in runners.items()},
     )
+    monkeypatch.setattr(final, "_again", lambda *_: [])
     table = measure_latency(context, everybody, "fp32")
     assert {batch: one["value"] for batch, one in table["speedup"].items()} == pytest.approx({"1": 4, "4": 4, "32": 3})
     assert table["speedup_vs_eager"]["32"]["value"] == pytest.approx(10)
@@ -67,3 +68,23 @@ def test_speedup_is_against_the_fastest_file_of_the_reference_at_each_batch(cont
     assert last["final", "fp32", "onnxruntime"]["ratio"]["value"] == pytest.approx(1 / 3)
     eager = last["reference", "fp32", "torch eager"]
     assert (eager["artifact"], eager["peak_mib"]) == (None, None)
+
+
+def test_the_speedup_is_that_of_several_processes(context, monkeypatch):
+    """This process says 4 times, two others 4.4 and 4 / 1.1: their mean, and an interval as wide as they differ."""
+    a, c = (context.folder.path / name for name in ("a.onnx", "c.onnx"))
+    everybody = [Contestant("reference", "fp32", path) for path in (a, None)] + [Contestant("final", "fp32", c)]
+    times = {"reference fp32 onnxruntime": 8e-3, "final fp32 onnxruntime": 2e-3, "reference fp32 torch eager": 2e-2}
+    monkeypatch.setattr(final, "_runner", lambda *_: None)
+    monkeypatch.setattr(final, "peak_mib", lambda *_: 50.0)
+    monkeypatch.setattr(final, "measure_interleaved", lambda runners, **_: {key: sample(times[key]) for key in runners})
+    others = [Ratio(0.25 * factor, (0.249 * factor, 0.251 * factor), 50) for factor in (1.1, 1 / 1.1)]
+    asked = []
+    monkeypatch.setattr(final, "ratio_over_restarts", lambda a, b, **_: asked.append((a.model, b.model)) or others)
+    table = measure_latency(context, everybody, "fp32")
+    assert asked == [(a, c)] * 3  # batches 1, 4 and 32
+    found = table["speedup"]["1"]
+    assert found["value"] == pytest.approx(4)
+    assert found["ci95"][0] < 4 / 1.1 < 4.4 < found["ci95"][1]
+    row = next(row for row in table["rows"] if row["who"] == "final")
+    assert row["ratio"]["value"] == pytest.approx(1 / found["value"])
