@@ -118,7 +118,7 @@ class Outcome:
             "ci95": list(self.ratio.ci95),
             "pairs": self.ratio.pairs,
             "catch": self.rule.catch,
-            "line": math.expm1(self.rule.line),
+            "decision_line": math.expm1(self.rule.line),
             "would_have_caught": caught if math.isfinite(caught) else None,
             "seconds": round(self.measured.seconds, 3),
             "warmup_seconds": round(self.measured.warmup_s, 3),

@@ -27,8 +27,8 @@ PROTOCOL = 1
 _ROOT = Path(__file__).parents[1]
 _END_S = 10.0
 
-# Its own packages come first, ours last: another environment must run its own onnxruntime. -I keeps the working folder
-# and PYTHONPATH out, so that a stranger's folder called `benchmarks` is not taken for ours.
+# Its own packages come first, ours last: another environment must run its own onnxruntime. -P and -E keep the working
+# folder and PYTHONPATH out, so that a stranger's folder called `benchmarks` is not taken for ours.
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from benchmarks.{module} import {function}; {function}()"
 
 
@@ -38,7 +38,7 @@ class WorkerError(BenchmarkError):
 
 def command(module: str, function: str, python: str | None = None) -> list[str]:
     """Return the command that calls ``benchmarks.<module>.<function>()`` in a fresh process."""
-    return [python or sys.executable, "-I", "-c", _PROGRAM.format(module=module, function=function), str(_ROOT)]
+    return [python or sys.executable, "-P", "-E", "-c", _PROGRAM.format(module=module, function=function), str(_ROOT)]
 
 
 class RemoteTimer:

@@ -54,7 +54,7 @@ ELSEWHERE = {
     "leangen pick runs/mnist ID": "tests/nas/test_picking.py, and the tutorial below",
     "leangen run examples/mnist-cgan.yaml": "tests/nas/families/test_cgan.py",
     "leangen run examples/own_generator/experiment.yaml --trust-code": "the tutorial below",
-    "python examples/studies/train_student.py runs/mnist genotype.json": "tests/examples/test_train_student.py",
+    "python examples/studies/train_student.py runs/proof/gan-0 genotype.json": "tests/examples/test_train_student.py",
     "python -m examples.own_generator.train": "the tutorial below",
     "python -m examples.studies.proof piece gan 0": "tests/examples/test_proof.py",
     "python -m examples.studies.proof piece cgan 0": "tests/examples/test_proof.py",

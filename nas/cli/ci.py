@@ -7,23 +7,25 @@ from typing import Any
 
 import typer
 
-_LEVELS = {"pass": None, "inconclusive": "warning"}
+_LEVELS = {"warn": "warning", "fail": "error", "pass": None}  # of what is inconclusive, by --inconclusive
 _BAR = 41  # characters of an interval's picture; the middle is no difference
 _REACH = 2.0  # times what is to be caught, at either end of it
 
 
-def annotate(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> None:
-    """On GitHub, print an annotation for each model that did not pass, and append the table to the job's summary."""
+def annotate(rows: Sequence[Mapping[str, Any]], inconclusive: str) -> None:
+    """On GitHub, print an annotation for each model that did not pass, and append the table to the job's summary.
+
+    Args:
+        rows: Of all models.
+        inconclusive: What an inconclusive answer does: pass says nothing, warn warns, fail is an error.
+    """
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     for row in rows:
-        level = _LEVELS.get(row["verdict"], "error")
-        if level == "warning" and result["exit_code"] == 3:
-            level = "error"
+        level = {"pass": None, "inconclusive": _LEVELS[inconclusive]}.get(row["verdict"], "error")
         if level:
-            typer.echo(
-                f"::{level} title=speed gate: {_escape(row['model'])}::{_escape(row['line'] + ': ' + row['reason'])}"
-            )
+            text = _escape(f"{row['line']}: {row['reason']}")
+            typer.echo(f"::{level} title=speed gate: {_escape(row['model'])}::{text}")
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         with Path(summary).open("a", encoding="utf-8") as file:

@@ -31,6 +31,7 @@ _EXTRAS = {
     "onnxscript": "full",
     "onnxslim": "full",
     "safetensors": "full",
+    "scipy": "full",
     "mlxtend": "demo",
 }
 

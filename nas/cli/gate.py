@@ -86,6 +86,7 @@ def gate(
     comparable, 5 outputs differ, 70 our own bug.
     """
     from benchmarks import bundle
+    from benchmarks.decision import percent
     from benchmarks.sides import TOLERANCE
     from nas.cli import ci
     from nas.cli.progress import show_progress
@@ -102,6 +103,7 @@ def gate(
         rows = _gate_all(named, rule, seed, allowed, pythons, progress)
     codes = [_code(row["verdict"], inconclusive) for row in rows]
     result = _result(rows, codes, rule)
+    typer.echo(f"finds slowdowns of {percent(2 * rule.line)}; the decision line lies at {percent(rule.line)}")
     for row in rows:
         typer.echo(f"{row['model']}: {row['line']}")
         if row["verdict"] != "pass":
@@ -109,7 +111,7 @@ def gate(
         for note in row["notes"]:
             typer.echo(f"  {note}")
     _write(result, rows, json_file, junit_xml, inconclusive == "fail")
-    ci.annotate(rows, result)
+    ci.annotate(rows, inconclusive)
     raise typer.Exit(result["exit_code"])
 
 

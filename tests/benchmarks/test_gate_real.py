@@ -36,7 +36,7 @@ def test_the_same_model_passes(folder):
     assert outcome.line().endswith("%")
     record = outcome.to_json()
     assert record["verdict"] == "pass"
-    assert record["looks"][-1]["wall"]["high"] < 1 + record["line"]
+    assert record["looks"][-1]["wall"]["high"] < 1 + record["decision_line"]
     assert 0 < record["probe_share"] < 0.2
 
 
