@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # TORCH_INDEX=URL takes torch from another package index, for example one with CUDA builds.
 TORCH_INDEX ?=
+# Tests run in so many processes, each with one thread of torch: more threads than cores are far slower than few.
+JOBS ?= 2
 EXTRAS := full,demo,dev,dashboard,tensorrt-rtx
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 
@@ -16,10 +18,10 @@ proof: setup  ## Every number of the README: hours; goes on where it was stopped
 	$(BIN)/python -m examples.studies.proof all
 
 test: setup  ## Every test but the slow ones
-	$(BIN)/python -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow"
 
 test-all: setup  ## Every test
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 lint: setup  ## Style and types
 	$(BIN)/ruff check .

@@ -66,7 +66,7 @@ def cases(sizes: Sequence[str], runs: int, seed: int = 0) -> list[Case]:
     return [found[int(index)] for index in np.random.default_rng(seed).permutation(len(found))]
 
 
-def prepare(folder: Path, size: Size, *, verify_s: float = _VERIFY_S) -> Mapping[str, Any]:
+def prepare(folder: Path, size: Size) -> Mapping[str, Any]:
     """Return what is known of a model's twins, calibrating and verifying those that are not in ``folder`` yet."""
     path = folder / size.name / "twins.json"
     if path.is_file():
@@ -80,7 +80,7 @@ def prepare(folder: Path, size: Size, *, verify_s: float = _VERIFY_S) -> Mapping
     for name, slowdown in SLOWDOWNS.items():
         twin = folder / size.name / f"{name.strip('+ %')}.onnx"
         extra = _calibrate(size, slowdown, base, twin, inputs)
-        true = ratio(*_time(base, twin, inputs, verify_s))
+        true = ratio(*_time(base, twin, inputs, _VERIFY_S))
         found[name] = {"file": twin.name, "extra": extra, **true.to_json()}
     write_json(path, found)
     return found

@@ -29,6 +29,7 @@ nas.bank.bank_size.__defaults__ = (1024,)
 nas.baseline._MEASURE_S = nas.study.MEASURE_S = 0.1
 nas.final.MEASURE_S = nas.reference._MEASURE_S = compress.planner.STEP_S = 0.3
 nas.baseline._HALVINGS = 4
+nas.final.RESTARTS = 0
 nas.proposals.STARTUP, nas.study.STARTED_BELOW = 6, 10.0
 nas.roofline.MEASURE_S = 0.1
 benchmarks.peaks.MATMULS, benchmarks.peaks.CONVS = ((64, 64, 64),), ()
@@ -107,6 +108,7 @@ def _shortened() -> Iterator[None]:
         patch.setattr(nas.proposals, "STARTUP", 6)
         patch.setattr(nas.study, "STARTED_BELOW", 10.0)  # even the reference is hardly better than blank
         patch.setattr(nas.final, "MEASURE_S", 0.3)
+        patch.setattr(nas.final, "RESTARTS", 0)
         patch.setattr(nas.reference, "_MEASURE_S", 0.3)
         patch.setattr(compress.planner, "STEP_S", 0.3)
         patch.setattr(nas.roofline, "MEASURE_S", 0.1)

@@ -44,15 +44,6 @@ def test_features_by_hand():
     assert float(found) == pytest.approx(4 * 1 + 8 * 3 / 8)
 
 
-def test_features_without_weight_are_not_asked_for():
-    student = torch.ones(1, 1, 2, 2)
-
-    def never(image):
-        raise AssertionError("asked for features")
-
-    assert float(distillation_loss(student, -student, never, PLAIN)) == pytest.approx(16)
-
-
 def test_the_teacher_gets_no_gradient():
     """Neither through its pictures' features nor into the features' own weights by way of them."""
     layer = nn.Conv2d(1, 2, 1).requires_grad_(False)
