@@ -8,8 +8,6 @@ difference at all. A regression is confirmed once by a fresh process.
 import contextlib
 import json
 import math
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +34,7 @@ from benchmarks.probes import probe_for
 from benchmarks.records import Ratio, Sample
 from benchmarks.sides import TOLERANCE, Side, check_outputs, check_ports
 from benchmarks.statistics import differences, ratio
-from benchmarks.workers import RemoteTimer, WorkerError, command
+from benchmarks.workers import RemoteTimer, answers, ask_fresh
 
 BASELINE, CANDIDATE, NULL = "baseline", "candidate", "null control"
 QUADS_PER_NULL = 3  # quads of the comparison for one of the null control
@@ -280,26 +278,18 @@ def _confirm(baseline: Side, candidate: Side, rule: Rule, seed: int) -> dict[str
         "rule": {"catch": rule.catch, "budget_s": rule.budget_s, "alpha": rule.alpha, "look_s": rule.look_s},
         "seed": seed,
     }
-    try:
-        done = subprocess.run(
-            command("gate", "confirm_here"), input=json.dumps(request), capture_output=True, text=True, check=False,
-            timeout=rule.budget_s + _CONFIRM_EXTRA_S,
-        )  # fmt: skip
-        return dict(json.loads(done.stdout))
-    except (ValueError, subprocess.TimeoutExpired) as error:
-        raise WorkerError(f"the fresh process that was to confirm a regression failed: {error}") from error
+    timeout_s = rule.budget_s + _CONFIRM_EXTRA_S
+    return ask_fresh("gate", "confirm_here", request, timeout_s=timeout_s, what="confirming a regression")
 
 
 def confirm_here() -> None:
     """What a fresh process does: measure what standard input asks for, and print what was found."""
     request = json.load(sys.stdin)
     sides = [Side.from_json(request[name]) for name in (BASELINE, CANDIDATE)]
-    with os.fdopen(os.dup(1), "w") as out:
-        os.dup2(2, 1)  # whatever else prints
-        with _open(*sides) as timers:
-            found = measure(timers, Rule(**request["rule"]), seed=request["seed"])
+    with answers() as answer, _open(*sides) as timers:
+        found = measure(timers, Rule(**request["rule"]), seed=request["seed"])
         result = ratio(found.samples[BASELINE], found.samples[CANDIDATE])
-        json.dump({**found.decision.to_json(), "ratio": result.value, "ci95": list(result.ci95)}, out)
+        answer({**found.decision.to_json(), "ratio": result.value, "ci95": list(result.ci95)})
 
 
 def _agreed(decision: Decision, confirmation: Mapping[str, Any]) -> Decision:

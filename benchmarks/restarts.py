@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from statistics import fmean, stdev
@@ -13,7 +11,7 @@ from benchmarks.probes import probe_for
 from benchmarks.records import BenchmarkError, Ratio
 from benchmarks.sides import Side
 from benchmarks.statistics import ratio
-from benchmarks.workers import WorkerError, command
+from benchmarks.workers import answers, ask_fresh
 
 # 97.5 % points of Student's t by degrees of freedom; one per further restart.
 _T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
@@ -66,15 +64,9 @@ def ratio_over_restarts(
     found = []
     for number in range(restarts):
         request = {"a": a.to_json(), "b": b.to_json(), "seconds": seconds, "seed": seed + number, "swap": number % 2}
-        try:
-            done = subprocess.run(
-                command("restarts", "measure_here"), input=json.dumps(request), capture_output=True, text=True,
-                timeout=seconds + _START_S, check=False,
-            )  # fmt: skip
-            answer = json.loads(done.stdout)
-        except (ValueError, subprocess.TimeoutExpired) as error:
-            words = done.stderr.strip()[-300:] if isinstance(error, ValueError) else "it took too long"
-            raise WorkerError(f"a fresh process could not compare {a.model} and {b.model}: {words}") from error
+        answer = ask_fresh(
+            "restarts", "measure_here", request, timeout_s=seconds + _START_S, what=f"{b.model} against {a.model}"
+        )
         found.append(Ratio(answer["value"], (answer["ci95"][0], answer["ci95"][1]), answer["pairs"]))
         if on_restart:
             on_restart(found[-1])
@@ -86,9 +78,8 @@ def measure_here() -> None:
     request = json.load(sys.stdin)
     names = ["b", "a"] if request["swap"] else ["a", "b"]
     sides = {name: Side.from_json(request[name]) for name in names}
-    with os.fdopen(os.dup(1), "w") as out:
-        os.dup2(2, 1)
+    with answers() as answer:
         runners = {name: side.open() for name, side in sides.items()}
         probe = probe_for(sides["a"].threads)
         samples = measure_interleaved(runners, seconds=request["seconds"], seed=request["seed"], probe=probe)
-        json.dump(ratio(samples["a"], samples["b"]).to_json(), out)
+        answer(ratio(samples["a"], samples["b"]).to_json())

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +39,32 @@ class WorkerError(BenchmarkError):
 def command(module: str, function: str, python: str | None = None) -> list[str]:
     """Return the command that calls ``benchmarks.<module>.<function>()`` in a fresh process."""
     return [python or sys.executable, "-P", "-E", "-c", _PROGRAM.format(module=module, function=function), str(_ROOT)]
+
+
+def ask_fresh(module: str, function: str, request: Mapping[str, Any], *, timeout_s: float, what: str) -> dict[str, Any]:
+    """Return what ``benchmarks.<module>.<function>()`` answers to ``request`` in a fresh process.
+
+    Args:
+        module, function: What is called; it reads the request from standard input and answers by ``answers``.
+        request: Plain JSON.
+        timeout_s: Longest time it may take.
+        what: What errors call it.
+
+    Raises:
+        WorkerError: the process failed or took too long; the message holds its last words.
+    """
+    try:
+        done = subprocess.run(
+            command(module, function), input=json.dumps(request), capture_output=True, text=True, check=False,
+            timeout=timeout_s,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise WorkerError(f"{what}: a fresh process took longer than {timeout_s:.0f} s.") from error
+    try:
+        return dict(json.loads(done.stdout))
+    except ValueError as error:
+        words = done.stderr.strip()[-300:] or "it said nothing"
+        raise WorkerError(f"{what}: a fresh process failed: {words}") from error
 
 
 class RemoteTimer:
@@ -137,7 +163,7 @@ class RemoteTimer:
 
 def serve() -> None:
     """Answer requests from standard input until it closes."""
-    with _answers() as answer, no_garbage_collection():
+    with answers() as answer, no_garbage_collection():
         timer: LocalTimer | None = None
         for line in sys.stdin:
             request = json.loads(line)
@@ -166,8 +192,8 @@ def _reply(request: Mapping[str, Any], timer: LocalTimer, runner: Any) -> dict[s
 
 
 @contextmanager
-def _answers() -> Iterator[Any]:
-    """A function that writes an answer; whatever else prints goes to standard error."""
+def answers() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A function that writes one line of JSON to standard output; whatever else prints goes to standard error."""
     with os.fdopen(os.dup(1), "w", buffering=1) as out:
         os.dup2(2, 1)
 
