@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.export import export_onnx
 from compress.generator import Generator
 from compress.quality import Budget, Difference, Score, missed_budgets
 from nas.candidate import COMPLETE, Candidate
@@ -160,9 +159,11 @@ def _finish(context: Context, finalist: Finalist, future: Future[Result], refere
     if error is not None:
         return _row(finalist, note=f"failed: {error}")
     path = _path(context, finalist)
-    export_onnx(Generator.load(path), path / "model.onnx", opset=context.experiment.export.opset)
-    files = {"reference": reference, "finalist": path / "model.onnx"}
-    evaluations = context.judge_of(Stream.CHOICE).evaluate(files)
+    variants = context.bench.variants(Generator.load(path), path)
+    # The file that is as fast as the candidate's ratio says: in int8 some lose what their float file has.
+    assert finalist.candidate.ratio is not None
+    judged = variants.get(finalist.candidate.ratio.get("precision", "fp32"), variants["fp32"])
+    evaluations = context.judge_of(Stream.CHOICE).evaluate({"reference": reference, "finalist": judged})
     found, budgets = evaluations["finalist"], context.experiment.quality.budgets
     missed = missed_budgets(budgets, found.scores, evaluations["reference"].scores, found.differences["reference"])
     return _row(

@@ -144,9 +144,9 @@ search:
   minutes: {minutes:<21}# this long, whichever ends first
   rungs: [1000, 3000]           # steps after which dominated candidates stop
   finalists: 3                  # trained to the end:
-  final_distill: 4000           #   steps of distillation from the reference,
-  final_features: 1500          #   then of more, which compare the discriminator's features too,
-  final_adversarial: 600        #   then of adversarial training
+  final_distill: 6000           #   steps of distillation from the reference,
+  final_features: 2500          #   then of more, which compare the discriminator's features too,
+  final_adversarial: 900        #   then of adversarial training
   workers: {workers:<21}# processes of one thread that train candidates
 
 target:
