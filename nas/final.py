@@ -27,8 +27,8 @@ from nas.pictures import grid_png
 
 BATCHES = (1, 32)
 MEASURE_S = 5.0  # a batch, everybody in turns
-RESTARTS = 2  # fresh processes for the speed-up alone: an interval of one process is too narrow
-RESTART_S = 1.5  # of timing in each
+RESTARTS = 6  # fresh processes for the speed-up alone: an interval of one process is too narrow
+RESTART_S = 0.6  # of timing in each: processes differ more than minutes do, so many short ones
 PERCENT = (1, 5, 10, 25, 50, 75, 90, 95, 99)  # quantiles that are kept of every sample
 GRIDS = "grids.json"  # what stands above the columns of the grids beside it
 EAGER = "torch eager"

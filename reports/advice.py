@@ -117,9 +117,11 @@ def _beyond(knob: Knob, value: object, speed: bool) -> tuple[float, str] | None:
     (edge, gain), (_, before) = numbers[:2] if value == numbers[0][0] else numbers[:-3:-1]
     if gain < NOTABLE * before:
         return None
+    if not edge:  # there is nothing below none
+        return None
     word, end = ("below", "smallest") if value == numbers[0][0] else ("above", "largest")
     goal = "fastest" if speed else "best"
-    return gain / before, f"{knob.name}: the {goal} candidate has {edge}, the {end} there is; try values {word} it."
+    return gain / before, f"{knob.name}: the {goal} candidate has {edge}, the {end} that was tried; try values {word} it."
 
 
 def _gain(one: KnobValue, speed: bool) -> float | None:

@@ -14,7 +14,7 @@ def test_an_early_no_names_limit_nearest_and_knob(early_no):
     assert (limit.asked, limit.found) == ("at least 20× at batch 1", "4.00× [3.94, 4.06]")
     assert advice.best_found(early_no) == ["Fastest measured: 4.00× [3.94, 4.06] with width=16 norm=batch."]
     assert advice.knobs_to_open(early_no) == [
-        "width: the fastest candidate has 16, the smallest there is; try values below it."
+        "width: the fastest candidate has 16, the smallest that was tried; try values below it."
     ]
 
 
@@ -29,6 +29,13 @@ def test_a_value_hardly_better_than_the_one_before_it_promises_nothing(early_no_
     assert advice.knobs_to_open(parse(early_no_data)) == []
 
 
+def test_below_none_there_is_nothing_to_try(early_no_data):
+    early_no_data["knobs"]["knobs"][0]["values"][0]["value"] = 0
+    for one in early_no_data["candidates"]:
+        one["genotype"]["width"] = 0
+    assert advice.knobs_to_open(parse(early_no_data)) == []
+
+
 def test_a_missed_budget_looks_at_the_best_candidate(data):
     data["verdict"] = {"met": False, "missed": ["quality.budget"]}
     data["final"]["quality_difference"] = {"value": 2.4, "ci95": [1.7, 3.1]}
@@ -38,7 +45,7 @@ def test_a_missed_budget_looks_at_the_best_candidate(data):
     run = parse(data)
     (limit,) = advice.missed_limits(run)
     assert (limit.asked, limit.found) == ("fid<=+10%|+2", "FID 8.9 ± 0.2 (+2.4 [1.7, 3.1] to the reference)")
-    assert "width: the best candidate has 96, the largest there is; try values above it." in advice.knobs_to_open(run)
+    assert "width: the best candidate has 96, the largest that was tried; try values above it." in advice.knobs_to_open(run)
 
 
 def test_a_missed_latency_names_both_numbers(data):
