@@ -121,7 +121,8 @@ def _beyond(knob: Knob, value: object, speed: bool) -> tuple[float, str] | None:
         return None
     word, end = ("below", "smallest") if value == numbers[0][0] else ("above", "largest")
     goal = "fastest" if speed else "best"
-    return gain / before, f"{knob.name}: the {goal} candidate has {edge}, the {end} that was tried; try values {word} it."
+    advice = f"the {goal} candidate has {edge}, the {end} that was tried; try values {word} it."
+    return gain / before, f"{knob.name}: {advice}"
 
 
 def _gain(one: KnobValue, speed: bool) -> float | None:

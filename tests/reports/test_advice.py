@@ -45,7 +45,8 @@ def test_a_missed_budget_looks_at_the_best_candidate(data):
     run = parse(data)
     (limit,) = advice.missed_limits(run)
     assert (limit.asked, limit.found) == ("fid<=+10%|+2", "FID 8.9 ± 0.2 (+2.4 [1.7, 3.1] to the reference)")
-    assert "width: the best candidate has 96, the largest that was tried; try values above it." in advice.knobs_to_open(run)
+    told = "width: the best candidate has 96, the largest that was tried; try values above it."
+    assert told in advice.knobs_to_open(run)
 
 
 def test_a_missed_latency_names_both_numbers(data):

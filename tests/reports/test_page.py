@@ -130,7 +130,7 @@ def test_an_early_no_is_shown(early_no):
     assert "<img" not in page
     assert "asked</span> at least 20× at batch 1" in page
     assert "found</span> 4.00× [3.94, 4.06]" in page
-    assert "width: the fastest candidate has 16, the smallest there is; try values below it." in page
+    assert "width: the fastest candidate has 16, the smallest that was tried; try values below it." in page
 
 
 def test_neighbours_are_shown_apart_from_the_grids(run, pictures):
