@@ -105,12 +105,18 @@ def record(model: Path, folder: Path, options: Options, *, inputs: Path | None =
     rows = next((len(value) for value in values.values() if value.ndim), options.batch)
     options = options.model_copy(update={"batch": rows})
     runner = OnnxRunner(model, values, threads=options.threads, device=options.device)
+    outputs = runner.outputs()
+    odd = [name for name, value in outputs.items() if not np.isfinite(value).all()]
+    if odd:
+        raise BundleError(
+            f"{model}: {', '.join(odd)} holds values that are not finite on these inputs; nothing equals them."
+        )
     sample = measure_interleaved({"": runner}, seconds=seconds, probe=probe_for(options.threads))[""]
     baseline = Baseline(
         options=options,
         versions=_versions(runner),
         machine=fingerprint().to_json(),
-        outputs_sha256=_outputs_hash(runner.outputs()),
+        outputs_sha256=_outputs_hash(outputs),
         latency_ms=summarize(sample).to_milliseconds(),
         recorded=datetime.now(UTC).isoformat(timespec="seconds"),
         source=str(model),

@@ -88,3 +88,10 @@ def test_other_files_are_not_written_over(tmp_path, model):
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(BundleError, match=r"thesis\.tex"):
         record(model, tmp_path / "full", Options(), seconds=0.05)
+
+
+def test_a_baseline_that_computes_nan_is_refused(tmp_path, model):
+    np.savez(tmp_path / "nan.npz", z=np.full((1, 3), np.nan, np.float32))
+    with pytest.raises(BundleError, match="not finite"):
+        record(model, tmp_path / "bundle", Options(), inputs=tmp_path / "nan.npz", seconds=0.05)
+    assert not (tmp_path / "bundle").exists()
