@@ -194,6 +194,9 @@ class ReferenceConfig(Section):
     steps: Steps = Field(
         2400, description="Steps of its adversarial training; with your own module, of a discriminator beside it"
     )
+    observer: Steps = Field(
+        1000, description="Steps of the classifier that search.final_match compares pictures with; never scores any"
+    )
     width: int = Field(64, ge=4, le=1024, description="Channels of its last hidden layer (ngf of a DCGAN)")
     evaluations: int = Field(8, ge=2, le=1000, description="Points on its curve of quality over steps")
     module: str | None = Field(
@@ -330,6 +333,9 @@ class SearchConfig(Section):
         1500, description="Further ones that compare the features of the reference's discriminator too, 0 = none"
     )
     final_adversarial: StepsOrNone = Field(600, description="Adversarial steps of a finalist after that, 0 = none")
+    final_match: StepsOrNone = Field(
+        400, description="Last ones that make its pictures, as a whole, like the real ones to an observer, 0 = none"
+    )
     workers: int = Field(2, ge=1, le=1024, description="Single-threaded processes that train candidates")
     sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="Who proposes genotypes")
     device: Path | None = Field(

@@ -32,7 +32,7 @@ class Finalist:
 
 
 def final_schedule(context: Context) -> Schedule:
-    """Return how finalists, and the baseline, are trained: distilled, then fine-tuned adversarially."""
+    """Return how finalists, and the baseline, are trained: distilled, fine-tuned, matched to real pictures."""
     return schedule_of(context.experiment.search)
 
 
@@ -42,6 +42,7 @@ def schedule_of(search: SearchConfig) -> Schedule:
         Phase("distill", search.final_distill),
         Phase("features", search.final_features),
         Phase("finetune", search.final_adversarial),
+        Phase("match", search.final_match),
     )
     return tuple(phase for phase in phases if phase.steps)
 

@@ -48,7 +48,8 @@ def _recovery_notes(experiment: Experiment, compressed: Record | None) -> list[s
         return []
     return [
         f"The result was trained longer than the baseline, by its recovery from pruning: {len(kept)} x "
-        f"({recover + search.final_features:,} steps of distillation and {search.final_adversarial:,} of fine-tuning)."
+        f"({recover + search.final_features:,} steps of distillation and "
+        f"{search.final_adversarial + search.final_match:,} of fine-tuning)."
     ]
 
 

@@ -53,7 +53,8 @@ def estimate(experiment: Experiment) -> list[dict[str, Any]]:
     picture_mib = image.channels * image.height * image.width * 4 / _MIB
     memory = _PROCESS_MIB + 6000 * picture_mib + experiment.quality.samples * picture_mib
     step_s = _step_seconds(experiment, family, image, len(counts))
-    reference_s, distill_s = step_s["adversarial"], step_s["distill"]
+    reference_s = experiment.reference.steps * step_s["adversarial"] + experiment.reference.observer * step_s["observe"]
+    distill_s = step_s["distill"]
     final_s = sum(phase.steps * step_s[phase.kind] for phase in schedule_of(search))
     rounds, finalists_mib = -(-search.finalists // search.workers), search.finalists * 2 * _CANDIDATE_MIB
     bank_mib = pictures * picture_mib / 2
@@ -65,7 +66,7 @@ def estimate(experiment: Experiment) -> list[dict[str, Any]]:
         _row(
             "reference",
             f"{experiment.reference.steps:,} steps, bank of {pictures:,} pictures",
-            experiment.reference.steps * reference_s / min(search.workers, 2) + look_s["reference"],
+            reference_s / min(search.workers, 2) + look_s["reference"],
             40 + bank_mib,
             memory + bank_mib,
         ),
@@ -153,8 +154,9 @@ def _step_seconds(experiment: Experiment, family: Family, image: ImageShape, cla
             bank = Bank(draw_inputs(family.inputs, len(images), 0), images.numpy().astype(np.float16))
             teacher = Teacher(bank, Path(folder))
             students = _students(space, family, image, rng)
-            found: dict[PhaseKind, float] = {"adversarial": _timed(reference)}
-            kinds: tuple[PhaseKind, ...] = ("distill", "features", "finetune")
+            observing = _trainer(family, family.reference(0), "observe", data, None)
+            found: dict[PhaseKind, float] = {"adversarial": _timed(reference), "observe": _timed(observing)}
+            kinds: tuple[PhaseKind, ...] = ("distill", "features", "finetune", "match")
             for kind in kinds:
                 # The fastest of them: a latency limit lets only such through to long training.
                 timed = min(_timed(_trainer(family, one, kind, data, teacher)) for one in students)

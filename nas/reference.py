@@ -52,7 +52,7 @@ def train_reference(context: Context, progress: Progress) -> Record:
     check_unchanged(context)
     generator = own_reference(context) if own else context.family.reference(seed)
     keep_hashes(context)
-    schedule = (Phase("critic" if own else "adversarial", config.steps),)
+    schedule = (Phase("critic" if own else "adversarial", config.steps), Phase("observe", config.observer))
     trainer = context.family.trainer(generator.module, schedule, data=context.data, teacher=None, seed=seed)
     curve = _train(context, trainer, progress)
     replace(generator, module=trainer.average).save(folder)
@@ -117,14 +117,14 @@ def _read_curve(path: Path) -> list[Record]:
 
 
 def _train(context: Context, trainer: Trainer, progress: Progress) -> list[Record]:
-    """Train to the last step, scoring on the way; return the curve, with the points of earlier processes."""
+    """Train to the last step, scoring on the way, then the observer; return the curve, old points among it."""
     config, folder = context.experiment.reference, context.folder.path / FOLDER
     checkpoint, curve_file = folder / "checkpoint.safetensors", folder / "curve.json"
     _go_on(context, trainer, checkpoint)
     curve = [point for point in _read_curve(curve_file) if point["step"] <= trainer.step]
     save = Saver(trainer.save, checkpoint)
     metric = context.metrics[0].upper()
-    progress.start("reference", config.steps, "steps")
+    progress.start("reference", config.steps + config.observer, "steps")
 
     threads = torch.get_num_threads()
     torch.set_num_threads(context.experiment.search.workers)
@@ -147,6 +147,7 @@ def _train(context: Context, trainer: Trainer, progress: Progress) -> list[Recor
                 trainer.save(checkpoint)
                 write_json(curve_file, curve)
                 context.folder.log.write("scored", subject=FOLDER, until=until, value=curve[-1]["value"])
+            trainer.run(config.steps + config.observer, on_step)
     finally:
         torch.set_num_threads(threads)
     progress.finish("reference", f"{metric} {curve[-1]['value']:.4g}")

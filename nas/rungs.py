@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # torch comes with it
 
 MACS_MARGIN = 1.25  # so that variants of one network with other activations or norms are still compared by training
 LEAVES = {"features": 0.5, "finetune": 0.6}  # of the excess over the teacher: docs/architecture.md, "What was measured"
+MATCHED = 0.85  # of the score, measured there too
 STEEPEST = 1.5  # exponent of a learning curve, at most: two noisy points must not promise a miracle
 
 
@@ -78,7 +79,8 @@ def predict(curve: Sequence[tuple[int, float]], teacher: float, schedule: "Sched
     The excess over the teacher's own score falls like a power of the steps of distillation:
     f(s) = t + (f(s2) - t) (s / s2)^-a with a = log(e1 / e2) / log(s2 / s1), between 0 and ``STEEPEST``. On the students
     measured for this project it was within one point at four to eight times the steps. One point alone promises
-    nothing: its own excess is taken. Of what is left then, each further kind of phase leaves the share in ``LEAVES``.
+    nothing: its own excess is taken. Of what is left then, each further kind of phase leaves the share in ``LEAVES``;
+    matching then leaves ``MATCHED`` of the score itself, the teacher's part included.
     Where the teacher's or one of the two scores is not a number, the last score is returned.
 
     Args:
@@ -89,13 +91,15 @@ def predict(curve: Sequence[tuple[int, float]], teacher: float, schedule: "Sched
     if not curve:
         return math.nan
     steps = sum(phase.steps for phase in schedule if phase.kind in ("distill", "features"))
-    share = math.prod(LEAVES.get(kind, 1.0) for kind in {phase.kind for phase in schedule})
+    kinds = {phase.kind for phase in schedule}
+    share = math.prod(LEAVES.get(kind, 1.0) for kind in kinds)
+    of_all = MATCHED if "match" in kinds else 1.0
     (s2, f2) = curve[-1]
     if f2 <= teacher or not all(math.isfinite(value) for value in (teacher, *(score for _, score in curve[-2:]))):
         return f2
     if len(curve) < 2 or steps <= s2:
-        return teacher + share * (f2 - teacher)
+        return of_all * (teacher + share * (f2 - teacher))
     (s1, f1) = curve[-2]
     steepness = math.log(max(f1 - teacher, 1e-9) / (f2 - teacher)) / math.log(s2 / s1)
     power = -min(max(steepness, 0.0), STEEPEST)
-    return teacher + share * (f2 - teacher) * math.exp(power * math.log(steps / s2))
+    return of_all * (teacher + share * (f2 - teacher) * math.exp(power * math.log(steps / s2)))

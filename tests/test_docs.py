@@ -70,9 +70,10 @@ SHORTER = {  # what a test adds to a command of the pages
         "--set=data={name: mnist-5k, limit: 600}",
         "--set=family.discriminator_width=8",
         "--set=reference.steps=2",
+        "--set=reference.observer=2",
         "--set=quality={budget: fid<=+100000, samples: 200}",
         "--set=search={trials: 2, rungs: [10], workers: 1, finalists: 1, final_distill: 10, final_features: 2, "
-        "final_adversarial: 2}",
+        "final_adversarial: 2, final_match: 2}",
         "--set=target.min_speedup=1.5",
         "--set=compress={prune: false, quantize: false}",
         "--set=export.tensorrt=false",

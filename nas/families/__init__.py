@@ -7,7 +7,7 @@ from nas.errors import NasError
 from nas.experiment import Experiment
 from nas.families.base import DataShape, Family, SizeError
 
-_TOOLS = frozenset({"base", "adversary", "training"})  # modules of this folder that declare no family
+_TOOLS = frozenset({"base", "adversary", "observing", "training"})  # modules of this folder that declare no family
 
 
 def families() -> tuple[str, ...]:

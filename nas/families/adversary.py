@@ -88,6 +88,32 @@ class ProjectionDiscriminator(Discriminator):
         return result
 
 
+class Observer(Discriminator):
+    """A classifier of the discriminator's make: what students match real pictures by (``compress.matching``).
+
+    It is another network than the extractors that score, from other random numbers, and sees other things.
+
+    Args:
+        channels: Of the pictures.
+        size: Their height and width.
+        width: Channels of the first layer.
+        classes: How many there are.
+    """
+
+    def __init__(self, channels: int, size: int, width: int, classes: int) -> None:
+        super().__init__(channels, size, width)
+        self.head = nn.Conv2d(self.head.in_channels, classes, 4)
+
+    def features(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Return the feature maps of every layer for pictures ``(N, C, H, W)``, and last the class scores."""
+        maps = super().features(image)
+        return [*maps, self.head(maps[-1])]
+
+    def forward(self, image: torch.Tensor, classes: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
+        """Return class scores ``(N, classes)``."""
+        return self.features(image)[-1].flatten(1)
+
+
 def discriminator_loss(real: torch.Tensor, generated: torch.Tensor) -> torch.Tensor:
     """Return -log D(x) - log(1 - D(G(z))), means over scores ``(N,)`` (Goodfellow et al. 2014, equation 1)."""
     return functional.softplus(-real.float()).mean() + functional.softplus(generated.float()).mean()

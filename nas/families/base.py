@@ -20,7 +20,7 @@ from nas.bank import Bank
 from nas.errors import NasError
 from search_spaces.space import ImageShape
 
-PhaseKind = Literal["adversarial", "distill", "features", "finetune", "critic"]
+PhaseKind = Literal["adversarial", "distill", "features", "finetune", "match", "critic", "observe"]
 OnStep = Callable[[int], None]
 
 
@@ -38,6 +38,9 @@ class Phase:
 
     ``features`` goes on distilling, and also compares what the reference's discriminator sees in the pictures: a step
     takes about three times as long, and pays once pixels alone have brought a student near its teacher.
+
+    ``match`` makes the student's pictures, taken together, like the real ones, to an observer that ``observe`` trained:
+    distillation alone ends at the teacher, and this begins where it ends.
 
     ``critic`` trains only what a later ``finetune`` needs of the reference's training, while the generator rests: for a
     reference that was trained elsewhere.

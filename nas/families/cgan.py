@@ -26,7 +26,6 @@ class Options(TrainingOptions):
 class ConditionalGan(DcganFamily):
     """The family for pictures of one shape and classes of these sizes."""
 
-    class_counts: tuple[int, ...] = ()
     name: str = "cgan"
     factory: ClassVar[str] = "search_spaces.class_decoder:conditional_dcgan"
 

@@ -43,4 +43,4 @@ def make(options: Options, stock: ReferenceConfig, shape: DataShape) -> Gan:
         NasError: the pictures are not square with a side of 8, 16, 32 ... pixels.
     """
     check_square("gan", shape.image)
-    return Gan(options, stock, shape.image)
+    return Gan(options, stock, shape.image, class_counts=shape.class_counts)

@@ -18,15 +18,17 @@ from compress.distill import Distiller, DistillSettings
 from compress.generator import Generator
 from nas.errors import NasError
 from nas.experiment import ReferenceConfig
-from nas.families.adversary import BETAS, Batch, Discriminator, discriminator_step, generator_loss
+from nas.families.adversary import BETAS, Batch, Discriminator, Observer, discriminator_step, generator_loss
 from nas.families.base import OnStep, Phase, Pictures, Schedule, SizeError, Teacher, TrainingError, locate
+from nas.families.observing import Observing
 from nas.seeds import Stream
 from search_spaces.decoder import dcgan_widths
 from search_spaces.space import ImageShape
 
 DISCRIMINATOR_FILE = "discriminator.safetensors"
+OBSERVER_FILE = "observer.safetensors"
 _DISTILLING = ("distill", "features")  # kinds of phases
-_TAUGHT = (*_DISTILLING, "finetune")
+_TAUGHT = (*_DISTILLING, "finetune", "match")
 _SAME = 1e-5  # keeps the loss finite where all pictures are the same
 _DECAY_SHARE = 0.4  # of an adversarial phase: the rate falls to zero over its last steps
 
@@ -50,7 +52,11 @@ class TrainingOptions(BaseModel):
     distill_rate: float = Field(2e-3, gt=0, le=1, description="Learning rate of a distilled generator")
     finetune_rate: float = Field(2e-4, gt=0, le=1, description="Learning rate of adversarial fine-tuning")
     finetune_warm_up: int = Field(60, ge=0, le=100_000, description="Steps in which only the discriminator learns")
-    finetune_pull: float = Field(4.0, ge=0, le=1000, description="Weight of the distance to the teacher in it")
+    finetune_pull: float = Field(
+        4.0, ge=0, le=1000, description="Weight of the distance to the teacher in it, and in search.final_match"
+    )
+    match_rate: float = Field(3e-4, gt=0, le=1, description="Learning rate of search.final_match")
+    match_weight: float = Field(8.0, ge=0, le=1000, description="Weight of the distance to real pictures in it")
 
 
 def check_square(name: str, image: ImageShape) -> None:
@@ -71,12 +77,14 @@ class DcganFamily:
         stock: Of the reference.
         image: Shape of the pictures.
         label: Name of the input that says which class to draw, or ``None``.
+        class_counts: Training pictures of each class of the data.
     """
 
     options: TrainingOptions
     stock: ReferenceConfig
     image: ImageShape
     label: str | None = None
+    class_counts: tuple[int, ...] = ()
     factory: ClassVar[str]  # package.module:function(widths, inputs, image)
 
     @property
@@ -87,6 +95,11 @@ class DcganFamily:
     def discriminator(self) -> Discriminator:
         """Return a new discriminator, from torch's global random state."""
         raise NotImplementedError
+
+    def observer(self) -> Observer:
+        """Return a new observer of the data's classes, from torch's global random state."""
+        width, classes = self.options.discriminator_width, max(len(self.class_counts), 1)
+        return Observer(self.image.channels, self.image.height, width, classes)
 
     @property
     def latent(self) -> InputSpec:
@@ -147,6 +160,9 @@ class AdversarialTrainer:
         self._discriminator = self._new_discriminator(teacher)
         self._judge = self._new_discriminator(teacher).eval().requires_grad_(False)
         self._distiller = self._new_distiller(place(module, self._device))
+        self._observing = Observing(
+            self._new_observer(teacher), data, conditional=self._label is not None, features=self._judge.features
+        )
         self._generator_optimizer = Adam(self.student.parameters(), self._options.generator_rate, BETAS, fused=True)
         self._discriminator_optimizer = Adam(
             self._discriminator.parameters(), self._options.discriminator_rate, BETAS, fused=True
@@ -171,6 +187,18 @@ class AdversarialTrainer:
         place(discriminator, self._device)
         return discriminator
 
+    def _new_observer(self, teacher: Teacher | None) -> Observer:
+        with torch.random.fork_rng():
+            torch.manual_seed(self._seed + 1)  # other weights than the discriminator's
+            observer = self._family.observer()
+        if teacher is not None and self._has("match"):
+            load_checkpoint(teacher.folder / OBSERVER_FILE, {"observer": observer})
+        place(observer, self._device)
+        return observer
+
+    def _has(self, kind: str) -> bool:
+        return any(phase.kind == kind for phase in self._schedule)
+
     def _new_distiller(self, student: nn.Module) -> Distiller:
         horizon = max(sum(phase.steps for phase in self._schedule if phase.kind in _DISTILLING), 1)
         options = self._options
@@ -185,6 +213,10 @@ class AdversarialTrainer:
                 loss = self._distill_step(phase, index)
             elif phase.kind == "finetune":
                 loss = self._finetune_step(index, phase.steps)
+            elif phase.kind == "match":
+                loss = self._match_step(index, phase.steps)
+            elif phase.kind == "observe":
+                loss = self._observing.learn(index, phase.steps, self._rng(2), self._options.batch_size)
             elif phase.kind == "critic":
                 loss = self._critic_step(index, phase.steps)
             else:
@@ -204,6 +236,9 @@ class AdversarialTrainer:
         index += sum(one.steps for one in before if one.kind in _DISTILLING)
         return self._distiller.step(index, *self._taught(), features=phase.kind == "features")
 
+    def _rng(self, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, Stream.TRAIN, self.step, *purpose))
+
     def _inputs(self) -> dict[str, torch.Tensor]:
         stream = (self._seed, Stream.TRAIN, self.step)
         drawn = draw_inputs(self._specs, self._options.batch_size, stream)
@@ -211,13 +246,11 @@ class AdversarialTrainer:
 
     def _taught(self) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         assert self._bank is not None
-        rng = np.random.default_rng((self._seed, Stream.TRAIN, self.step))
-        inputs, pictures = self._bank.batch(rng, self._options.batch_size)
+        inputs, pictures = self._bank.batch(self._rng(), self._options.batch_size)
         return {name: values.to(self._device) for name, values in inputs.items()}, pictures.to(self._device)
 
     def _real(self) -> Batch:
-        rng = np.random.default_rng((self._seed, Stream.TRAIN, self.step, 1))
-        rows = torch.from_numpy(rng.integers(0, len(self._data.images), self._options.batch_size))
+        rows = torch.from_numpy(self._rng(1).integers(0, len(self._data.images), self._options.batch_size))
         pictures = self._data.images[rows].contiguous(memory_format=torch.channels_last)
         return Batch(pictures, self._data.labels[rows] if self._label else None)
 
@@ -263,6 +296,18 @@ class AdversarialTrainer:
         pull = self._options.finetune_pull * (drawn.pictures.float() - wanted).square().mean()
         return float(loss) + self._generator_step(self._fooling(drawn) + pull)
 
+    def _match_step(self, index: int, steps: int) -> float:
+        """Draw what real pictures are like, as a whole, and stay near what the teacher draws, picture by picture.
+
+        The average begins anew: one that still remembers the student before takes twice the steps.
+        """
+        self._set_rates(self._options.match_rate, index, steps)
+        inputs, wanted = self._taught()
+        drawn = self._drawn(inputs)
+        pull = self._options.finetune_pull * (drawn.pictures.float() - wanted).square().mean()
+        away = self._options.match_weight * self._observing.loss(drawn, self._rng(3))
+        return self._generator_step(away + pull, averaged=index)
+
     def _critic_step(self, index: int, steps: int) -> float:
         self._set_rates(0.0, index, steps)
         with torch.no_grad():
@@ -275,11 +320,12 @@ class AdversarialTrainer:
         with autocast(self._device):
             return generator_loss(self._discriminator(*drawn))
 
-    def _generator_step(self, loss: torch.Tensor) -> float:
+    def _generator_step(self, loss: torch.Tensor, averaged: int | None = None) -> float:
+        """Train the student; ``averaged``: steps its average goes back, all of them unless given."""
         self._generator_optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._generator_optimizer.step()
-        self._distiller.average.update(self.student, self.step)
+        self._distiller.average.update(self.student, self.step if averaged is None else averaged)
         return float(loss.detach())
 
     def _set_rates(self, rate: float, index: int, steps: int) -> None:
@@ -294,6 +340,8 @@ class AdversarialTrainer:
             "generator": self._generator_optimizer,
             "discriminator": self._discriminator_optimizer,
         }
+        if self._has("observe"):
+            modules["observer"], optimizers["observer"] = self._observing.observer, self._observing.optimizer
         return modules, optimizers
 
     def save(self, path: Path) -> None:
@@ -305,5 +353,6 @@ class AdversarialTrainer:
         self.step = load_checkpoint(path, *self._state())
 
     def keep(self, folder: Path) -> None:
-        """Leave the discriminator in ``folder``: students take features and fine-tuning from it."""
+        """Leave the discriminator and the observer in ``folder``: students learn from both."""
         save_checkpoint(folder / DISCRIMINATOR_FILE, self.step, {"discriminator": self._discriminator})
+        save_checkpoint(folder / OBSERVER_FILE, self.step, {"observer": self._observing.observer})

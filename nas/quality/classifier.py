@@ -20,6 +20,7 @@ from benchmarks.inputs import InputSpec
 from benchmarks.runtimes.onnx import generate
 from compress.devices import autocast
 from compress.export import export_onnx
+from nas.augment import shifted
 from nas.data import ImageSet, to_float
 from nas.errors import NasError
 from nas.progress import Progress, Silent
@@ -96,14 +97,6 @@ class _Exportable(nn.Module):
         return result
 
 
-def _shifted(images: torch.Tensor, rng: torch.Generator, pixels: int = 2) -> torch.Tensor:
-    """Return the batch moved by up to ``pixels`` in each direction, edges repeated: a cheap augmentation."""
-    size = images.shape[-1]
-    top, left = torch.randint(0, 2 * pixels + 1, (2,), generator=rng).tolist()
-    padded = functional.pad(images, (pixels,) * 4, mode="replicate")
-    return padded[:, :, top : top + size, left : left + size]
-
-
 def train_classifier(
     images: ImageSet, *, seed: int = 0, progress: Progress | None = None, task: str = "classifier"
 ) -> Classifier:
@@ -121,7 +114,7 @@ def train_classifier(
     for step in range(steps):
         rows = torch.randint(0, len(pictures), (BATCH,), generator=rng)
         with autocast(pictures.device):
-            scores = model(_shifted(pictures[rows], rng))
+            scores = model(shifted(pictures[rows], rng))
         loss = functional.cross_entropy(scores.float(), labels[rows], label_smoothing=0.05)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -135,10 +135,10 @@ TINY = """\
 data: {name: mnist-5k, limit: 600}
 family: {name: FAMILY, discriminator_width: 16}
 space: SPACE
-reference: {steps: 60, evaluations: 3, width: 32}
+reference: {steps: 60, observer: 20, evaluations: 3, width: 32}
 quality: {budget: "fid<=+100000", samples: 400}
 search: {trials: 2, minutes: 0.3, rungs: [20, 60], finalists: 1,
-         final_distill: 40, final_features: 10, final_adversarial: 10}
+         final_distill: 40, final_features: 10, final_adversarial: 10, final_match: 10}
 target: {min_speedup: 1.5}
 compress: {recover: 10}
 export: {tensorrt: false}

@@ -21,21 +21,25 @@ def test_without_recovery_a_generator_comes_back_as_it_is(make_context, scripted
 
 
 def test_recovery_is_a_training_like_a_finalists_from_the_folder_to_the_folder(make_context, scripted, tmp_path):
-    context = make_context(compress={"recover": 7}, search={"final_features": 3, "final_adversarial": 5})
+    context = make_context(
+        compress={"recover": 7}, search={"final_features": 3, "final_adversarial": 5, "final_match": 4}
+    )
     generator = context.family.narrowed(0.125, 0)
     generator.save(tmp_path / "step")
     executor = scripted(lambda job: {"steps": 7})
     found = RunTask(context, executor).recover(generator, tmp_path / "step")
     assert found.id == generator.id
     (job,) = executor.jobs
-    kinds = {"distill": 7, "features": 3, "finetune": 5}
+    kinds = {"distill": 7, "features": 3, "finetune": 5, "match": 4}
     assert job["schedule"] == [{"kind": kind, "steps": steps} for kind, steps in kinds.items()]
-    assert (job["until"], job["start"], job["out"]) == (15, str(tmp_path / "step"), str(tmp_path / "step"))
+    assert (job["until"], job["start"], job["out"]) == (19, str(tmp_path / "step"), str(tmp_path / "step"))
     assert (job["origin"], job["stream"]) == (None, None)
 
 
 def test_recovery_is_not_fine_tuned_where_finalists_are_not(make_context, scripted, tmp_path):
-    context = make_context(compress={"recover": 7}, search={"final_features": 0, "final_adversarial": 0})
+    context = make_context(
+        compress={"recover": 7}, search={"final_features": 0, "final_adversarial": 0, "final_match": 0}
+    )
     context.family.narrowed(0.125, 0).save(tmp_path / "step")
     executor = scripted(lambda job: {"steps": 7})
     RunTask(context, executor).recover(SimpleNamespace(), tmp_path / "step")

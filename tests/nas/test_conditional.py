@@ -16,10 +16,10 @@ YAML = """\
 data: {name: mnist-5k, limit: 600}
 family: {name: cgan, discriminator_width: 16}
 space: class_decoder
-reference: {steps: 60, evaluations: 3, width: 32}
+reference: {steps: 60, observer: 20, evaluations: 3, width: 32}
 quality: {budget: ["fid<=+100000", "accuracy>=-100pt"], samples: 400}
 search: {trials: 3, minutes: 2, workers: 1, rungs: [40, 120], finalists: 1, final_distill: 120,
-         final_features: 10, final_adversarial: 20}
+         final_features: 10, final_adversarial: 20, final_match: 10}
 target: {min_speedup: 1.5}
 compress: {recover: 20}
 export: {tensorrt: false}

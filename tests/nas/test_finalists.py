@@ -87,10 +87,11 @@ def test_without_one_inside_the_best_quality_wins_however_slow():
 
 
 def test_schedule_leaves_out_what_has_no_steps(make_context):
-    steps = {"final_distill": 60, "final_features": 30, "final_adversarial": 20}
+    steps = {"final_distill": 60, "final_features": 30, "final_adversarial": 20, "final_match": 10}
     every = final_schedule(make_context(search=steps))
-    assert [(phase.kind, phase.steps) for phase in every] == [("distill", 60), ("features", 30), ("finetune", 20)]
-    one = final_schedule(make_context(search={**steps, "final_features": 0, "final_adversarial": 0}))
+    assert [phase.kind for phase in every] == ["distill", "features", "finetune", "match"]
+    assert [phase.steps for phase in every] == [60, 30, 20, 10]
+    one = final_schedule(make_context(search={**steps, "final_features": 0, "final_adversarial": 0, "final_match": 0}))
     assert [phase.kind for phase in one] == ["distill"]
 
 

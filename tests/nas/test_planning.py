@@ -13,7 +13,14 @@ from nas.planning import estimate
 from nas.stages import STAGES
 from search_spaces.space import ImageShape
 
-STEP_S = {"adversarial": 0.1, "distill": 0.01, "features": 0.03, "finetune": 0.02}
+STEP_S = {
+    "adversarial": 0.1,
+    "observe": 0.05,
+    "distill": 0.01,
+    "features": 0.03,
+    "finetune": 0.02,
+    "match": 0.04,
+}
 
 
 def plan_of(
@@ -23,10 +30,11 @@ def plan_of(
     experiment = Experiment.model_validate(
         {
             "data": "mnist-5k",
-            "reference": {"steps": 1200},
+            "reference": {"steps": 1200, "observer": 100},
             "quality": quality or {},
             "search": {"trials": 10, "minutes": 5, "rungs": [100, 300], "workers": 2, "finalists": 3,
-                       "final_distill": 3000, "final_features": 200, "final_adversarial": 600, **search},
+                       "final_distill": 3000, "final_features": 200, "final_adversarial": 600, "final_match": 100,
+                       **search},
         }
     )  # fmt: skip
     return {row["stage"]: row for row in estimate(experiment)}
@@ -41,10 +49,10 @@ def test_rows_are_the_stages_in_order(monkeypatch):
 
 def test_minutes_follow_from_steps(monkeypatch):
     rows = plan_of(monkeypatch)
-    assert rows["reference"]["minutes"] == pytest.approx(1200 * 0.1 / 2 / 60)
+    assert rows["reference"]["minutes"] == pytest.approx((1200 * 0.1 + 100 * 0.05) / 2 / 60)
     assert rows["search"]["minutes"] == pytest.approx(10 * 300 * 0.01 / 2 / 60)
-    # Three finalists on two workers are two rounds of 3000 * 0.01 + 200 * 0.03 + 600 * 0.02 seconds.
-    assert rows["finalists"]["minutes"] == pytest.approx(2 * 48 / 60)
+    # Three finalists on two workers are two rounds of 3000 * 0.01 + 200 * 0.03 + 600 * 0.02 + 100 * 0.04 seconds.
+    assert rows["finalists"]["minutes"] == pytest.approx(2 * 52 / 60)
 
 
 def test_a_search_takes_no_longer_than_its_minutes(monkeypatch):

@@ -74,8 +74,8 @@ class FakeTrainer:
 
 @pytest.fixture
 def context(make_context, monkeypatch):
-    """40 steps, scored at 10, 20, 30 and 40; the score is the step."""
-    context = make_context(reference={"steps": 40, "evaluations": 4})
+    """40 steps, scored at 10, 20, 30 and 40 (the score is the step), and 5 of the observer."""
+    context = make_context(reference={"steps": 40, "observer": 5, "evaluations": 4})
     (context.folder.path / "reference").mkdir()
     monkeypatch.setattr(module, "_score", lambda context, trainer, step: point(step, 100 - step))
     return context
@@ -85,13 +85,13 @@ def curve_of(context, trainer: FakeTrainer) -> list[int]:
     return [one["step"] for one in module._train(context, trainer, Silent())]
 
 
-@pytest.mark.parametrize("dies_at", [0, 5, 10, 15, 30, 35])
+@pytest.mark.parametrize("dies_at", [0, 5, 10, 15, 30, 35, 42])
 def test_killed_at_any_step_the_curve_has_every_point_once(context, dies_at):
     with pytest.raises(KeyboardInterrupt):
         curve_of(context, FakeTrainer(dies_at))
     resumed = FakeTrainer()
     assert curve_of(context, resumed) == [10, 20, 30, 40]
-    assert resumed.step == 40
+    assert resumed.step == 45
 
 
 @pytest.mark.parametrize("at", [10, 30, 40])

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from nas.families.base import Phase, Schedule
-from nas.rungs import LEAVES, MACS_MARGIN, STEEPEST, Measured, Standing, dominator, front, outcomputed, predict
+from nas.rungs import LEAVES, MACS_MARGIN, MATCHED, STEEPEST, Measured, Standing, dominator, front, outcomputed, predict
 
 
 def test_dominated_by_one_that_is_no_slower_and_better_beyond_the_error():
@@ -69,6 +69,8 @@ def test_predict_counts_both_phases_of_a_distillation_and_what_each_leaves():
     assert predict(curve, 1.0, both) == pytest.approx(1 + LEAVES["features"])
     every = (*both, Phase("finetune", 10))
     assert predict(curve, 1.0, every) == pytest.approx(1 + LEAVES["features"] * LEAVES["finetune"])
+    matched = (*every, Phase("match", 10))
+    assert predict(curve, 1.0, matched) == pytest.approx(MATCHED * (1 + LEAVES["features"] * LEAVES["finetune"]))
 
 
 def test_predict_is_the_power_law_of_the_excess_over_the_teacher():

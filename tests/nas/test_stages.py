@@ -258,7 +258,7 @@ def test_a_missed_budget_ships_the_best_finalist_and_says_no(copy_of):
     changes = {
         "quality": {"budget": ["fid<=-1000"]},
         "compress": {"prune": False, "quantize": False},
-        "search": {"final_distill": 20, "final_features": 0, "final_adversarial": 0},
+        "search": {"final_distill": 20, "final_features": 0, "final_adversarial": 0, "final_match": 0},
     }
     file, folder = copy_of(changes, "reference", "candidates")
     result = invoke("run", file, "--out", folder)

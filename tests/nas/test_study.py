@@ -75,7 +75,15 @@ def start(make_context, scripted, quality, monkeypatch):
         **search: Any,
     ):
         monkeypatch.setattr(proposals, "STARTUP", first)
-        search = {"trials": 3, "rungs": RUNGS, "sampler": "random", "final_distill": 240, "final_features": 0, **search}
+        search = {
+            "trials": 3,
+            "rungs": RUNGS,
+            "sampler": "random",
+            "final_distill": 240,
+            "final_features": 0,
+            "final_match": 0,
+            **search,
+        }
         context = make_context(folder, search=search)
         executor = scripted(answer or Script(list(plans), quality), workers)
         one = Search(context, limits, executor, progress or Silent(), **({"clock": clock} if clock else {}))

@@ -25,6 +25,8 @@ DISTILL = (Phase("distill", 6),)
 FINETUNE = (Phase("finetune", 6),)
 FEATURES = (Phase("features", 6),)
 BOTH = (Phase("distill", 3), Phase("finetune", 4))
+MATCH = (Phase("match", 6),)
+OBSERVE = (Phase("adversarial", 2), Phase("observe", 4))
 SETTINGS = {"latent": 8, "batch_size": 4, "discriminator_width": 8, "finetune_warm_up": 2}
 
 
@@ -132,7 +134,7 @@ def test_pictures_of_other_shapes_are_refused(height, width):
 # How it trains
 
 
-@pytest.mark.parametrize("schedule", [ADVERSARIAL, DISTILL, FINETUNE, BOTH])
+@pytest.mark.parametrize("schedule", [ADVERSARIAL, DISTILL, FINETUNE, BOTH, MATCH, OBSERVE])
 def test_equal_seeds_give_equal_trainings(schedule, teacher):
     runs = [trainer_of(schedule, teacher) for _ in range(2)]
     for seed, trainer in enumerate(runs):
@@ -145,7 +147,7 @@ def test_equal_seeds_give_equal_trainings(schedule, teacher):
 
 
 @pytest.mark.parametrize("cut", [1, 3, 4])
-@pytest.mark.parametrize("schedule", [ADVERSARIAL, DISTILL, FINETUNE, BOTH])
+@pytest.mark.parametrize("schedule", [ADVERSARIAL, DISTILL, FINETUNE, BOTH, MATCH, OBSERVE])
 def test_a_cut_training_ends_where_an_uncut_one_ends(schedule, cut, teacher, tmp_path):
     """Bit for bit: weights, averages, discriminator and moments; the second trainer begins with other weights."""
     whole = trainer_of(schedule, teacher)
@@ -250,7 +252,7 @@ def test_rates_fall_to_zero_over_the_last_two_fifths():
     assert rates == pytest.approx([4e-4] * 7 + [4e-4 * share for share in (0.75, 0.5, 0.25)])
 
 
-@pytest.mark.parametrize("schedule", [DISTILL, FINETUNE, BOTH])
+@pytest.mark.parametrize("schedule", [DISTILL, FINETUNE, BOTH, MATCH])
 def test_students_need_a_teacher(schedule):
     gan = family()
     with pytest.raises(NasError, match="need a trained reference"):
@@ -259,7 +261,7 @@ def test_students_need_a_teacher(schedule):
 
 @pytest.mark.parametrize(
     ("schedule", "kind"),
-    [(ADVERSARIAL, "adversarial"), (DISTILL, "distill"), (FEATURES, "features"), (BOTH, "finetune")],
+    [(ADVERSARIAL, "adversarial"), (DISTILL, "distill"), (FEATURES, "features"), (BOTH, "finetune"), (MATCH, "match")],
 )
 def test_divergence_names_step_and_phase(schedule, kind, teacher):
     """A NaN among the weights, before the fifth step."""
@@ -298,3 +300,62 @@ def test_no_two_draws_of_a_training_share_their_numbers(teacher):
         reals.append(trainer._real().pictures)
     for values in (latents, reals):
         assert not any(torch.equal(a, b) for a, b in itertools.combinations(values, 2))
+
+
+def observed(gan, folder, classes=(12, 12)):
+    """A teacher whose observer has learnt."""
+    found = teacher_of(gan, folder)
+    trainer = gan.trainer(module_of(gan), (Phase("observe", 60),), data=dark_and_light(gan), teacher=None, seed=7)
+    trainer.run(60)
+    trainer.keep(folder)
+    return found
+
+
+def dark_and_light(gan, n=24):
+    image, labels = gan.image, torch.arange(n) % 2
+    shades = (labels * 1.6 - 0.8)[:, None, None, None].float()
+    return Pictures(shades.expand(n, image.channels, image.height, image.width).contiguous(), labels)
+
+
+def test_the_observer_learns_the_classes_and_nothing_else_moves(tmp_path):
+    gan = family(batch_size=16)
+    trainer = gan.trainer(module_of(gan), (Phase("observe", 60),), data=dark_and_light(gan), teacher=None, seed=0)
+    before = copy.deepcopy([trainer.student.state_dict(), trainer._discriminator.state_dict()])
+    losses = []
+    learn = trainer._observing.learn
+    trainer._observing.learn = lambda *given: losses.append(learn(*given)) or losses[-1]
+    trainer.run(60)
+    assert losses[-1] < 0.2 * losses[0]
+    for state, module in zip(before, (trainer.student, trainer._discriminator), strict=True):
+        assert_same(state, module.state_dict())
+
+
+def test_matching_brings_the_pictures_nearer_to_the_real_ones(tmp_path):
+    """A student of grey pictures, real ones that are dark or light, and no pull to the teacher."""
+    gan = family(batch_size=16, finetune_pull=0.0, match_rate=2e-3)
+    data = dark_and_light(gan)
+    trainer = gan.trainer(
+        module_of(gan), (Phase("match", 60),), data=data, teacher=observed(gan, tmp_path / "reference"), seed=0
+    )
+    z = {"z": torch.randn(200, 8, generator=torch.Generator().manual_seed(1))}
+
+    def away():
+        with torch.no_grad():
+            return float((trainer.average.eval()(**z).mean(dim=(1, 2, 3)).abs() - 0.8).abs().mean())
+
+    before = away()
+    trainer.run(60)
+    assert away() < 0.6 * before
+
+
+def test_one_class_is_matched_by_what_the_discriminator_sees(tmp_path):
+    gan = make(Options(**SETTINGS), ReferenceConfig(width=8), DataShape(ImageShape(1, 16, 16), (24,)))
+    teacher = teacher_of(gan, tmp_path / "reference")
+    data = Pictures(pictures(gan).images, torch.zeros(24, dtype=torch.int64))
+    observing = gan.trainer(module_of(gan), (Phase("observe", 2),), data=data, teacher=None, seed=0)
+    observing.run(2)
+    trainer = gan.trainer(module_of(gan), (Phase("match", 2),), data=data, teacher=teacher, seed=0)
+    assert trainer._observing._features == trainer._judge.features
+    before = copy.deepcopy(trainer.average.state_dict())
+    trainer.run(2)
+    assert not torch.equal(*(next(iter(state.values())) for state in (before, trainer.average.state_dict())))
