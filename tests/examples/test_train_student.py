@@ -20,6 +20,10 @@ def test_it_trains_every_phase_and_prints_a_score_at_each_point(tiny_run, tmp_pa
         "features=4",
         "--phase",
         "finetune=4",
+        "--phase",
+        "match=4",
+        "--also",
+        "classifier",
         "--option",
         "distill_features=0.5",
     ]
@@ -31,4 +35,8 @@ def test_it_trains_every_phase_and_prints_a_score_at_each_point(tiny_run, tmp_pa
         *(("distill", steps) for steps in (2, 4, 6, 8)),
         *(("features", steps) for steps in (9, 10, 11, 12)),
         *(("finetune", steps) for steps in (13, 14, 15, 16)),
+        *(("match", steps) for steps in (17, 18, 19, 20)),
     ]
+    also = re.findall(r"^(\w+) +classifier@\w+ kid ([\d.]+) ± [\d.]+$", done.stdout, re.MULTILINE)
+    assert [name for name, _ in also] == ["reference", "before", "after"]
+    assert len({value for _, value in also}) == 3
