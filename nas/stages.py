@@ -16,6 +16,7 @@ from nas.candidate import OUTCOMES
 from nas.checks import check, check_trust
 from nas.compressing import compress_winner
 from nas.context import Context
+from nas.deploying import describe, write_deploy
 from nas.executors import Executor, LocalExecutor
 from nas.experiment import Experiment
 from nas.exporting import export_winner
@@ -241,6 +242,9 @@ class _Run:
     def _report(self) -> dict[str, Any]:
         summary = self._summarize()
         write_report(self._folder.path)
+        exported = self._folder.record("export")
+        if exported is not None:
+            write_deploy(self._folder.path, exported, parse(summary), describe(self._context))
         return summary
 
 

@@ -124,6 +124,7 @@ def files_table(summary: Summary) -> Table:
         rows.append(("export/latency.csv", "the latency table"))
     if summary.final and summary.final.artifact:
         rows.insert(0, (summary.final.artifact, "what ships: fastest file of the result"))
+        rows.append(("export/deploy/README.md", "model card; beside it all that drawing with the result needs"))
     if summary.baseline and summary.baseline.artifact:
         rows.append((summary.baseline.artifact, "fastest file of the baseline"))
     plans = (summary.tensorrt.plans if summary.tensorrt else None) or {}
