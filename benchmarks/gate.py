@@ -9,8 +9,7 @@ import contextlib
 import json
 import math
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,53 +18,19 @@ from benchmarks.decision import (
     INCONCLUSIVE,
     REGRESSION,
     Decision,
-    Look,
     Rule,
-    decide,
-    decide_last,
     holm,
     null_is_off,
     percent,
-    weigh,
     would_have_caught,
 )
-from benchmarks.paired import Timer, Turns, no_garbage_collection
+from benchmarks.looks import BASELINE, CANDIDATE, NULL, Measured, OnLook, measure
 from benchmarks.probes import probe_for
 from benchmarks.records import Ratio, Sample
 from benchmarks.sides import TOLERANCE, Side, check_outputs, check_ports
-from benchmarks.statistics import differences, ratio
 from benchmarks.workers import RemoteTimer, answers, ask_fresh
 
-BASELINE, CANDIDATE, NULL = "baseline", "candidate", "null control"
-QUADS_PER_NULL = 3  # quads of the comparison for one of the null control
-MIN_QUADS = 6
 _CONFIRM_EXTRA_S = 60.0  # for a fresh process to start and load both models
-
-OnLook = Callable[[Look], None]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one process found.
-
-    Args:
-        decision: Verdict, kind, reason.
-        looks: What was known at each.
-        samples: Raw timings of baseline and candidate, and of both sides of the null control.
-        seconds: Of timing, warm-up not counted.
-        warmup_s: Of warming up.
-    """
-
-    decision: Decision
-    looks: tuple[Look, ...]
-    samples: dict[str, Sample] = field(repr=False)
-    seconds: float = 0.0
-    warmup_s: float = 0.0
-
-    @property
-    def last(self) -> Look:
-        """The last look."""
-        return self.looks[-1]
 
 
 @dataclass(frozen=True)
@@ -79,11 +44,12 @@ class Outcome:
     confirmation: Mapping[str, Any] | None = None
     probe_share: float = 0.0
     notes: tuple[str, ...] = ()
+    runtimes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ratio(self) -> Ratio:
         """Wall time of the candidate ÷ that of the baseline."""
-        return ratio(self.measured.samples[BASELINE], self.measured.samples[CANDIDATE])
+        return self.measured.ratio
 
     @property
     def would_have_caught(self) -> float:
@@ -126,6 +92,7 @@ class Outcome:
             "probe_share": self.probe_share,
             "preempted": {name: _share(sample.preempted) for name, sample in self.measured.samples.items()},
             "preemption_known": all(sample.probed for sample in self.measured.samples.values()),
+            "runtimes": dict(self.runtimes),
             "notes": list(self.notes),
         }
 
@@ -158,6 +125,7 @@ def gate(
     check_ports(baseline.model, candidate.model)
     with _open(baseline, candidate) as timers:
         differ_by = check_outputs(timers[BASELINE].outputs(), timers[CANDIDATE].outputs(), tolerance)
+        runtimes = {name: str(timers[name].runtime) for name in (BASELINE, CANDIDATE)}
         measured = measure(timers, rule, seed=seed, on_look=on_look)
     decision, confirmation, notes = measured.decision, None, list[str]()
     if decision.verdict == REGRESSION and confirm:
@@ -166,9 +134,10 @@ def gate(
     known = all(sample.probed for sample in measured.samples.values())
     if not known:
         notes.append("this system does not tell when a core is taken away: intervals are wider")
-    return Outcome(
-        rule, measured, decision, differ_by, confirmation, _probe_share(measured.samples, baseline), tuple(notes)
-    )
+    if len(set(runtimes.values())) > 1:
+        notes.append("; ".join(f"{name} in {runtime}" for name, runtime in runtimes.items()))
+    share = _probe_share(measured.samples, baseline)
+    return Outcome(rule, measured, decision, differ_by, confirmation, share, tuple(notes), runtimes)
 
 
 def step_down(
@@ -196,59 +165,6 @@ def _confirmed(outcome: Outcome, baseline: Side, candidate: Side, seed: int) -> 
     return replace(outcome, decision=_agreed(over, confirmation), confirmation=confirmation)
 
 
-def measure(
-    timers: Mapping[str, Timer],
-    rule: Rule,
-    *,
-    seed: int = 0,
-    on_look: OnLook | None = None,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Measured:
-    """Take turns and look every second until there is a verdict or the budget is used up.
-
-    Args:
-        timers: Of ``BASELINE``, ``CANDIDATE`` and ``NULL``, a second session of the baseline.
-        rule: What is to be caught.
-        seed: Of the order of turns.
-        on_look: Hears of every look.
-        clock: Monotonic seconds.
-    """
-    with no_garbage_collection():
-        began = clock()
-        pair = Turns({name: timers[name] for name in (BASELINE, CANDIDATE)}, seed)
-        null = Turns({name: timers[name] for name in (BASELINE, NULL)}, seed + 1)
-        warmed, looks = clock(), list[Look]()
-        while True:
-            _take_turns(pair, null, warmed + (len(looks) + 1) * rule.look_s, clock)
-            looks.append(_look(pair, null, clock() - warmed, rule))
-            if on_look:
-                on_look(looks[-1])
-            is_last = len(looks) >= rule.looks
-            decision = decide_last(looks[-1], rule) if is_last else decide(looks[-1], rule)
-            if decision is not None:
-                break
-    control = {f"{NULL}, {name}": sample for name, sample in null.samples().items()}
-    return Measured(decision, tuple(looks), {**pair.samples(), **control}, looks[-1].seconds, warmed - began)
-
-
-def _take_turns(pair: Turns, null: Turns, until: float, clock: Callable[[], float]) -> None:
-    while clock() < until or min(pair.quads, null.quads) < MIN_QUADS:
-        for _ in range(QUADS_PER_NULL):
-            pair.quad()
-        null.quad()
-
-
-def _look(pair: Turns, null: Turns, seconds: float, rule: Rule) -> Look:
-    samples, control = pair.samples(), null.samples()
-    cpu = differences(samples[BASELINE], samples[CANDIDATE], by="cpu")
-    return Look(
-        seconds,
-        weigh(differences(samples[BASELINE], samples[CANDIDATE]), rule),
-        weigh(cpu, rule) if cpu.size else None,
-        weigh(differences(control[BASELINE], control[NULL]), rule),
-    )
-
-
 @contextlib.contextmanager
 def _open(baseline: Side, candidate: Side) -> Iterator[dict[str, Any]]:
     """The three timers, each with ``outputs()``: all in this process, or each in a process of its own."""
@@ -265,9 +181,9 @@ class _Here:
 
     def __init__(self, side: Side, name: str) -> None:
         self._runner = side.open()
-        self.outputs = self._runner.outputs
+        self.outputs, self.runtime = self._runner.outputs, self._runner.name
         timer = side.timer(name, self._runner)
-        self.warm_up, self.time, self.known = timer.warm_up, timer.time, timer.known
+        self.warm_up, self.time, self.renew, self.known = timer.warm_up, timer.time, timer.renew, timer.known
 
 
 def _confirm(baseline: Side, candidate: Side, rule: Rule, seed: int) -> dict[str, Any]:
@@ -288,8 +204,7 @@ def confirm_here() -> None:
     sides = [Side.from_json(request[name]) for name in (BASELINE, CANDIDATE)]
     with answers() as answer, _open(*sides) as timers:
         found = measure(timers, Rule(**request["rule"]), seed=request["seed"])
-        result = ratio(found.samples[BASELINE], found.samples[CANDIDATE])
-        answer({**found.decision.to_json(), "ratio": result.value, "ci95": list(result.ci95)})
+        answer({**found.decision.to_json(), "ratio": found.ratio.value, "ci95": list(found.ratio.ci95)})
 
 
 def _agreed(decision: Decision, confirmation: Mapping[str, Any]) -> Decision:

@@ -8,6 +8,7 @@ one model by 0.3 % (standard deviation), where medians of separate runs differed
 import gc
 import math
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from statistics import median
@@ -27,6 +28,7 @@ WARMUP_WINDOW_S = 0.04
 WARMUP_LIMIT_S = 1.0
 WARMUP_AGREEMENT = 0.05
 WARMUP_CALLS = 3  # at least, per window
+_PADDING = 65_536  # bytes, at most, that lie between one session and the next
 
 
 class Warmth(NamedTuple):
@@ -61,6 +63,10 @@ class Timer(Protocol):
         """Take one timing."""
         ...
 
+    def renew(self) -> float | None:
+        """Open the model again, elsewhere in memory; return the CPU seconds that took, None if it cannot be done."""
+        ...
+
 
 class LocalTimer:
     """Times a runner in this thread.
@@ -71,6 +77,7 @@ class LocalTimer:
         probe: Where CPU time and preemptions are read.
         clock: Monotonic seconds.
         min_sample_s: A timing repeats its call until it lasts about this long.
+        reopen: Returns the same model, opened anew; without it ``renew`` does nothing.
     """
 
     def __init__(
@@ -80,10 +87,13 @@ class LocalTimer:
         probe: Probe,
         clock: Callable[[], float] = time.perf_counter,
         min_sample_s: float = MIN_SAMPLE_S,
+        reopen: Callable[[], Runner] | None = None,
     ) -> None:
         self._run, self._name, self._probe, self._clock = runner.run, name, probe, clock
-        self._min_sample_s = min_sample_s
+        self._min_sample_s, self._reopen = min_sample_s, reopen
         self._calls, self._is_long = 1, False
+        self._places = np.random.default_rng(zlib.crc32(name.encode()))
+        self._padding: object = None
 
     @property
     def known(self) -> bool:
@@ -115,6 +125,17 @@ class LocalTimer:
         self._calls = max(1, math.ceil(self._min_sample_s / fastest))
         self._is_long = self._calls * fastest >= LONG_S
         return Warmth(self._calls, self._clock() - start)
+
+    def renew(self) -> float | None:
+        """Open the model again, elsewhere in memory; return the CPU seconds that took, None if it cannot be done."""
+        if self._reopen is None:
+            return None
+        began = time.thread_time()
+        self._padding = np.empty(int(self._places.integers(1, _PADDING)), np.uint8)
+        self._run = self._reopen().run
+        for _ in range(max(WARMUP_CALLS, 2 * self._calls)):
+            self._run()
+        return time.thread_time() - began
 
     def time(self) -> Timing:
         """Take one timing. The clock is read innermost, so that the probe's own cost is not in the wall time."""

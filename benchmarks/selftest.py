@@ -20,12 +20,13 @@ import numpy as np
 from benchmarks.binomial import proportion_interval
 from benchmarks.decision import INCONCLUSIVE, PASS, REGRESSION, Rule
 from benchmarks.files import FileError, read_json, write_bytes, write_json
-from benchmarks.gate import BASELINE, CANDIDATE, gate
+from benchmarks.gate import gate
 from benchmarks.inputs import draw_inputs
+from benchmarks.looks import BASELINE, CANDIDATE, measure_ratio
 from benchmarks.paired import measure_interleaved
+from benchmarks.records import Ratio, Sample
 from benchmarks.runtimes.onnx import input_specs
 from benchmarks.sides import Side
-from benchmarks.statistics import ratio
 from benchmarks.twins import SIZES, Size, build
 
 NOTHING, WAITS = "+0 %", "waits"
@@ -35,7 +36,7 @@ NAIVE_LINE = 1.05
 WAIT_S = 0.2  # of the baseline's time, as a share, that the waiting twin sleeps; at least WAIT_MIN_S
 WAIT_MIN_S = 1e-4
 _CALIBRATIONS = 4
-_CALIBRATE_S, _VERIFY_S = 2.0, 20.0
+_MEDIAN_S, _CALIBRATE_S, _VERIFY_S = 0.5, 2.0, 20.0
 _BUSY = "while True: pass"
 
 Row = dict[str, Any]
@@ -76,11 +77,11 @@ def prepare(folder: Path, size: Size) -> Mapping[str, Any]:
     inputs = folder / size.name / "inputs.npz"
     values = draw_inputs(input_specs(base), 1, 0)
     np.savez(inputs, **values)  # type: ignore[arg-type]
-    found: dict[str, Any] = {"median_ms": 1e3 * float(np.median(_time(base, base, inputs, 0.5)[0].seconds))}
+    found: dict[str, Any] = {"median_ms": 1e3 * float(np.median(_sample(Side(base, inputs)).seconds))}
     for name, slowdown in SLOWDOWNS.items():
         twin = folder / size.name / f"{name.strip('+ %')}.onnx"
         extra = _calibrate(size, slowdown, base, twin, inputs)
-        true = ratio(*_time(base, twin, inputs, _VERIFY_S))
+        true = _ratio(base, twin, inputs, _VERIFY_S)
         found[name] = {"file": twin.name, "extra": extra, **true.to_json()}
     write_json(path, found)
     return found
@@ -92,7 +93,7 @@ def _calibrate(size: Size, slowdown: float, base: Path, twin: Path, inputs: Path
     extra = size.branch
     for _ in range(_CALIBRATIONS):
         write_bytes(twin, build(size, extra))
-        points.append((extra, math.log(ratio(*_time(base, twin, inputs, _CALIBRATE_S)).value)))
+        points.append((extra, math.log(_ratio(base, twin, inputs, _CALIBRATE_S).value)))
         slope = points[-1][1] / extra
         extra = min(max(8, round(wanted / slope)), 64 * extra) if slope > 0 else 2 * extra
     best = min(points[1:], key=lambda point: abs(point[1] - wanted))[0]
@@ -100,10 +101,13 @@ def _calibrate(size: Size, slowdown: float, base: Path, twin: Path, inputs: Path
     return best
 
 
-def _time(a: Path, b: Path, inputs: Path, seconds: float) -> Any:
-    runners = {name: Side(path, inputs).open() for name, path in (("a", a), ("b", b))}
-    samples = measure_interleaved(runners, seconds=seconds)
-    return samples["a"], samples["b"]
+def _ratio(base: Path, twin: Path, inputs: Path, seconds: float) -> Ratio:
+    sides = {"base": Side(base, inputs), "twin": Side(twin, inputs)}
+    return measure_ratio({name: side.timer(name, side.open()) for name, side in sides.items()}, seconds)
+
+
+def _sample(side: Side) -> Sample:
+    return measure_interleaved({"model": side.open()}, seconds=_MEDIAN_S)["model"]
 
 
 def run(

@@ -78,7 +78,7 @@ class Side:
 
     def timer(self, name: str, runner: Runner) -> LocalTimer:
         """Return a timer of ``runner``, which this side opened, in this process."""
-        return LocalTimer(runner, name, probe_for(self.threads))
+        return LocalTimer(runner, name, probe_for(self.threads), reopen=self.open)
 
 
 class _Waiting(CallableRunner):

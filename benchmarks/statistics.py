@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 MIN_CLEAN = 10  # fewer un-preempted observations than this and all are taken
 MAX_AUTOCORRELATION = 0.2
 MIN_BLOCKS = 12  # blocks are not made longer than leaves this many
+MIN_EPOCH = 3  # pairs, below which an epoch says nothing
 
 
 class StatisticsError(BenchmarkError, ValueError):
@@ -47,7 +48,7 @@ def median_interval(values: Sequence[float] | Floats) -> Estimate:
     return Estimate(float(np.median(ordered)), (float(ordered[skip]), float(ordered[n - 1 - skip])), n)
 
 
-def ratio(a: Sample, b: Sample) -> Ratio:
+def ratio(a: Sample, b: Sample, starts: Sequence[int] = ()) -> Ratio:
     """Time of ``b`` / time of ``a``, A being the reference, from the rounds in which both took turns.
 
     Each mirrored pair of rounds gives d = mean(log b) - mean(log a), in which steady drift cancels; of either side
@@ -56,19 +57,20 @@ def ratio(a: Sample, b: Sample) -> Ratio:
     time in which the thread was ready and had no core. The ratio is exp(median d). Where neighbouring d are alike
     (autocorrelation above 0.2), medians of blocks of them take their place.
 
-    The interval is that of this process: two processes with the same models differ by about 0.3 % more
-    (standard deviation), so a difference below 1 % needs restarts.
+    The interval is that of this process, and of these sessions: two of the same model of 20 us differ by 1 %, of
+    1.5 ms by 0.3 % (standard deviations), so a smaller difference needs restarts, or sessions that are opened anew:
+    ``starts`` are the pairs at which they were. Then each such epoch counts as one observation, its median.
 
     Raises:
         StatisticsError: the samples are not of the same rounds, have no mirrored pair, or hold a time of 0.
     """
-    estimate = median_interval(differences(a, b))
+    estimate = median_interval(differences(a, b, starts=starts))
     low, high = estimate.ci95
     return Ratio(math.exp(estimate.value), (math.exp(low), math.exp(high)), estimate.n)
 
 
-def differences(a: Sample, b: Sample, by: Literal["wall", "cpu"] = "wall") -> Floats:
-    """Differences d, as ``ratio`` takes them, of every mirrored pair of rounds, or medians of blocks of them.
+def differences(a: Sample, b: Sample, by: Literal["wall", "cpu"] = "wall", starts: Sequence[int] = ()) -> Floats:
+    """Differences d, as ``ratio`` takes them, of every mirrored pair of rounds, or medians of blocks or epochs of them.
 
     Empty by CPU time where the clock is too coarse for it (a round that took none).
 
@@ -83,15 +85,24 @@ def differences(a: Sample, b: Sample, by: Literal["wall", "cpu"] = "wall") -> Fl
     if by == "cpu":
         if min(*a.cpu_seconds, *b.cpu_seconds) <= 0:
             return np.empty(0)
-        return _independent(_logs(b.cpu_seconds).mean(axis=1) - _logs(a.cpu_seconds).mean(axis=1))
+        found = _logs(b.cpu_seconds).mean(axis=1) - _logs(a.cpu_seconds).mean(axis=1)
+        return _observations(found, np.arange(found.size), starts)
     log_a, log_b = _logs(a.seconds), _logs(b.seconds)
     clean_a, clean_b = _unpreempted(a), _unpreempted(b)
     usable = clean_a.any(axis=1) & clean_b.any(axis=1)
     if np.count_nonzero(usable) >= max(MIN_CLEAN, usable.size / 2):
         found = _row_means(log_b, clean_b)[usable] - _row_means(log_a, clean_a)[usable]
-    else:
-        found = _logs(_on_core(b)).mean(axis=1) - _logs(_on_core(a)).mean(axis=1)
-    return _independent(found)
+        return _observations(found, np.flatnonzero(usable), starts)
+    found = _logs(_on_core(b)).mean(axis=1) - _logs(_on_core(a)).mean(axis=1)
+    return _observations(found, np.arange(found.size), starts)
+
+
+def _observations(values: Floats, pairs: npt.NDArray[np.intp], starts: Sequence[int]) -> Floats:
+    """Return what is independent of ``values``, which are of these pairs: medians of epochs, else of blocks."""
+    if len(starts) < 2:
+        return _independent(values)
+    epochs = np.split(values, np.searchsorted(pairs, starts[1:]))
+    return np.array([np.median(epoch) for epoch in epochs if epoch.size >= MIN_EPOCH])
 
 
 def summarize(sample: Sample) -> Latency:

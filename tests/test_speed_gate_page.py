@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import leangen_pytest
 from benchmarks import bundle
 from benchmarks.decision import COMPUTE, NULL_SHARE, WAITING, WALL, Rule
-from benchmarks.gate import QUADS_PER_NULL
+from benchmarks.looks import EPOCH_S, RENEW_SHARE
 from benchmarks.paired import MIN_SAMPLE_S
 from benchmarks.selftest import SHARES, SLOWDOWNS
 from benchmarks.sides import TOLERANCE
@@ -118,13 +118,14 @@ def test_numbers_of_the_rule():
     """What the page says in words is what the constants are."""
     rule = Rule()
     assert f"+{100 * np.expm1(rule.line):.1f} %" == "+2.5 %"
-    assert (rule.look_s, rule.alpha, NULL_SHARE, QUADS_PER_NULL, MIN_SAMPLE_S) == (1.0, 0.05, 0.2, 3, 2e-4)
+    assert (rule.look_s, rule.alpha, NULL_SHARE, MIN_SAMPLE_S) == (1.0, 0.05, 0.2, 2e-4)
+    assert (0.08, pytest.approx(0.032)) == (EPOCH_S, RENEW_SHARE * EPOCH_S)
     for words in (
         "its logarithm: +2.5 %",
         "looked at each second",
         "alpha = 0.05 in all",
         "more than a fifth of `--catch`",
-        "one quad for every three",
+        "costs less than 32 ms they are opened anew every 80 ms",
         "until it lasts 0.2 ms",
     ):
         assert words in PAGE

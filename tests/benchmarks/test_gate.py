@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.decision import PASS, REGRESSION, Rule
-from benchmarks.gate import BASELINE, CANDIDATE, NULL, measure
+from benchmarks.looks import BASELINE, CANDIDATE, NULL, measure
 from benchmarks.paired import Timing, Warmth
 from benchmarks.statistics import ratio
 
@@ -27,15 +27,23 @@ class Machine:
 
 class ScriptedTimer:
     known = True
+    opening_s = None  # CPU seconds to open it anew, elsewhere in memory
+    places = 0.0  # by how much places in memory differ
 
     def __init__(self, machine, own_s, waits_s):
-        self.machine, self.own_s, self.waits_s = machine, own_s, waits_s
+        self.machine, self.own_s, self.waits_s, self.place = machine, own_s, waits_s, 1.0
 
     def warm_up(self):
         return Warmth(1, 0.0)
 
+    def renew(self):
+        if self.opening_s is not None:
+            self.machine.now += self.opening_s
+            self.place = math.exp(self.machine.rng.normal(0, self.places))
+        return self.opening_s
+
     def time(self):
-        cpu, lost = self.machine.noise(self.machine, self.own_s)
+        cpu, lost = self.machine.noise(self.machine, self.own_s * self.place)
         wall = cpu + lost + self.waits_s
         self.machine.now += wall
         return Timing(wall, cpu, int(lost > 0), 0.0)
@@ -124,6 +132,36 @@ def test_long_calls_still_get_six_quads_a_look():
 
 def test_every_timing_is_kept_in_order():
     samples = run(bursts, 0, budget_s=1.0).samples
-    turns = sorted(itertools.chain(samples[BASELINE].turns, samples[CANDIDATE].turns))
+    turns = sorted(itertools.chain.from_iterable(sample.turns for sample in samples.values()))
     assert turns == list(range(len(turns)))
     assert any(samples[BASELINE].preempted)
+
+
+def in_places(monkeypatch, seed, slowdown=1.0, opening_s=0.003, places=0.01):
+    """A gate on models of 20 us, ten calls a timing, whose sessions differ."""
+    monkeypatch.setattr(ScriptedTimer, "opening_s", opening_s)
+    monkeypatch.setattr(ScriptedTimer, "places", places)
+    return run(quiet, seed, slowdown, own=2e-4)
+
+
+def test_sessions_that_differ_by_their_place_are_no_verdict(monkeypatch):
+    """Of one session each, a third would show a null control that is off."""
+    same = [in_places(monkeypatch, seed) for seed in range(20)]
+    assert [one.decision.verdict for one in same] == [PASS] * 20
+    assert all(one.seconds < 3.5 for one in same)
+    slower = [in_places(monkeypatch, seed, 1.05) for seed in range(20)]
+    assert [one.decision.verdict for one in slower].count(REGRESSION) >= 19
+
+
+def test_intervals_are_over_sessions(monkeypatch):
+    """Each epoch is one observation, and the interval holds what the sessions differ by."""
+    found = [in_places(monkeypatch, seed) for seed in range(40)]
+    assert all(len(one.starts) > 5 for one in found)
+    assert all(one.ratio.pairs <= len(one.starts) for one in found)
+    assert sum(one.ratio.ci95[0] <= 1 <= one.ratio.ci95[1] for one in found) >= 36
+
+
+def test_what_is_slow_to_open_is_opened_once(monkeypatch):
+    found = in_places(monkeypatch, 0, opening_s=0.03)
+    assert found.starts == (0,)
+    assert run(quiet, 0).starts == (0,)

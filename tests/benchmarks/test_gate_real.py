@@ -1,12 +1,15 @@
 """The gate on models that really run: two sessions, two processes, a fresh process that confirms."""
 
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 
 from benchmarks.decision import Rule
-from benchmarks.gate import BASELINE, CANDIDATE, gate, step_down
+from benchmarks.gate import gate, step_down
+from benchmarks.looks import BASELINE, CANDIDATE
+from benchmarks.runtimes.onnx import OnnxRunner
 from benchmarks.sides import NotComparable, OutputsDiffer, Side, check_outputs
 from benchmarks.twins import SIZES, build
 from benchmarks.workers import RemoteTimer, WorkerError
@@ -60,6 +63,17 @@ def test_two_processes_that_take_turns(folder):
     outcome = gate(*sides, RULE, confirm=False)
     assert outcome.decision.verdict == "regression"
     assert set(outcome.measured.samples) >= {BASELINE, CANDIDATE}
+    here = gate(side(folder, "model"), side(folder, "model"), RULE).runtimes
+    assert outcome.to_json()["runtimes"] == here == dict.fromkeys((BASELINE, CANDIDATE), here[BASELINE])
+    assert here[BASELINE].startswith(f"onnxruntime {version('onnxruntime')}")
+    assert outcome.notes == ()
+
+
+def test_two_runtimes_are_named(folder, monkeypatch):
+    names = iter(("onnxruntime 1.23.2", "onnxruntime 1.31.1", "onnxruntime 1.23.2"))
+    monkeypatch.setattr(OnnxRunner, "name", property(lambda _: next(names)))
+    outcome = gate(side(folder, "model"), side(folder, "model"), RULE, confirm=False)
+    assert outcome.notes == ("baseline in onnxruntime 1.23.2; candidate in onnxruntime 1.31.1",)
 
 
 def test_a_faster_wrong_model_does_not_pass(folder):
