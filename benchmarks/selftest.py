@@ -153,10 +153,16 @@ def _run_one(folder: Path, case: Case, twins: Mapping[str, Any], rule: Rule) -> 
         "size": case.size,
         "twin": case.twin,
         "number": case.number,
+        "verified": _verified(twins.get(case.twin)),
         **{name: result[name] for name in kept},
         "preempted": result["preempted"][BASELINE],
         "means": [float(np.mean(samples[name].seconds)) for name in (BASELINE, CANDIDATE)],
     }
+
+
+def _verified(twin: Any) -> list[float] | None:
+    """What a twin's long measurement found: its ratio and 95 % interval; None for what needs none."""
+    return None if twin is None else [twin["value"], *twin["ci95"]]
 
 
 def _append(folder: Path, row: Row) -> None:
@@ -206,6 +212,7 @@ def _line(kind: tuple[int, str, str], everybody: Sequence[Row]) -> Row:
         "size": size,
         "twin": twin,
         "runs": len(rows),
+        "verified": rows[0]["verified"],
         **{verdict: share(verdicts.count(verdict), len(rows)) for verdict in (PASS, REGRESSION, INCONCLUSIVE)},
         "naive": share(_naive_alarms(rows, stored), len(rows)),
         "kinds": sorted({row["kind"] for row in rows if row["kind"]}),

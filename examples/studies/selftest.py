@@ -82,7 +82,15 @@ def _curve(curve: Curve) -> Iterable[str]:
 
 def _row(line: Line) -> list[str]:
     shares = [share_text(share) for share in (line.regression, line.passed, line.inconclusive, line.naive)]
-    return [line.size, line.twin, str(line.runs), *shares, f"{line.median_seconds:.1f} s", f"{line.preempted:.0%}"]
+    return [line.size, _twin(line), str(line.runs), *shares, f"{line.median_seconds:.1f} s", f"{line.preempted:.0%}"]
+
+
+def _twin(line: Line) -> str:
+    """``+5 % (measured: +4.9 % [4.8, 5.0])``."""
+    if line.verified is None:
+        return line.twin
+    value, low, high = (f"{100 * (one - 1):.1f}" for one in line.verified)
+    return f"{line.twin} (measured: +{value} % [{low}, {high}])"
 
 
 def share_text(share: Share) -> str:

@@ -20,6 +20,7 @@ class Line(BaseModel):
     size: str
     twin: str
     runs: int = Field(ge=1)
+    verified: tuple[float, float, float] | None = None  # the twin's ratio by a long measurement, with its interval
     passed: Share = Field(alias="pass")
     regression: Share
     inconclusive: Share

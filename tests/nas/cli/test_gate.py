@@ -135,6 +135,8 @@ def test_self_test_of_few_runs(tmp_path, monkeypatch):
     curve = json.loads((tmp_path / "curve-load0.json").read_text())["lines"]
     assert all(np.isclose(sum(line[name][0] for name in ("pass", "regression", "inconclusive")), 1) for line in curve)
     twins = json.loads((tmp_path / "20us" / "twins.json").read_text())
+    verified = {line["twin"]: line["verified"] for line in curve}
+    assert verified == {"+0 %": None, "+10 %": [twins["+10 %"]["value"], *twins["+10 %"]["ci95"]]}
     assert twins["+2.5 %"]["value"] < twins["+10 %"]["value"]
     with (tmp_path / "runs.jsonl").open("a") as file:
         file.write('{"torn')
