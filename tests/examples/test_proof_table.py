@@ -179,6 +179,13 @@ def test_quality_outside_the_budget_is_no():
     assert (claim.verdict, claim.note) == ("no", "inside in 0 of 1 seeds; aim: no")
 
 
+def test_what_was_promised_counts_and_a_run_may_ask_for_more():
+    piece = {**a_piece(0), "budgets": ["fid<=-100"]}
+    claim = next(one for one in claims_of(Family.of("gan", [PieceRecord.model_validate(piece)])) if "FID" in one.what)
+    assert claim.verdict == "yes"
+    assert claim.note.startswith("inside in 1 of 1 seeds; inside the run's own `fid<=-100` in 0; aim: ")
+
+
 def test_classes_are_counted():
     piece = a_piece(0, "cgan")
     whole = {claim.what: claim for claim in claims_of(Family.of("cgan", [PieceRecord.model_validate(piece)]))}

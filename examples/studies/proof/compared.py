@@ -117,10 +117,9 @@ class Family:
         """Return the file whose quality counts: of the reference the float one, which everything is compared with."""
         return piece.reference if who == REFERENCE else self.file(piece, who, batch)
 
-    def inside(self) -> dict[str, list[bool]]:
-        """Return by budget whether our file is inside, seed by seed, by the rule of the project's own verdict."""
-        texts = self.pieces[0].budgets
-        return {text: [_is_inside(Budget.parse(text), piece) for piece in self.having(OURS)] for text in texts}
+    def inside(self, budget: str) -> list[bool]:
+        """Return whether our file is inside ``budget``, seed by seed, by the rule of the project's own verdict."""
+        return [_is_inside(Budget.parse(budget), piece) for piece in self.having(OURS)]
 
     def hypervolume(self) -> Mean | None:
         """Return the area our search's front covers ÷ that of random search, over log time and log score.
