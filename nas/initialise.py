@@ -145,8 +145,8 @@ search:
   rungs: [1000, 3000]           # steps after which dominated candidates stop
   finalists: 3                  # trained to the end:
   final_distill: 6000           #   steps of distillation from the reference,
-  final_features: 2500          #   then of more, which compare the discriminator's features too,
-  final_adversarial: 900        #   then of adversarial training,
+  final_features: 1500          #   then of more, which compare the discriminator's features too,
+  final_adversarial: 600        #   then of adversarial training,
   final_match: 400              #   and until its pictures, as a whole, are like real ones
   workers: {workers:<21}# processes of one thread that train candidates
 
