@@ -8,7 +8,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.files import read_bytes, sha256_file, write_bytes, write_text
+from benchmarks.files import read_bytes, sha256_file, write_bytes
 from nas.context import Context
 from nas.folder import Record
 from reports.card import model_card
@@ -24,12 +24,10 @@ _CARD, _SUMS = "README.md", "SHA256SUMS"
 def write_program(folder: Path, files: Mapping[str, Path]) -> None:
     """Write the program, what it needs, and a copy of each of ``files`` under its own name into ``folder``."""
     for path in files.values():
-        copy = folder / path.name
-        if not (copy.is_file() and sha256_file(copy) == sha256_file(path)):
-            write_bytes(copy, read_bytes(path, _MAX_MODEL))
-    write_bytes(folder / PROGRAM, (Path(__file__).parent / "deploy" / PROGRAM).read_bytes())
+        _write(folder / path.name, read_bytes(path, _MAX_MODEL))
+    _write(folder / PROGRAM, (Path(__file__).parent / "deploy" / PROGRAM).read_bytes())
     needs = [f"{name}=={importlib.metadata.version(name)}\n" for name in _NEEDS]
-    write_text(folder / "requirements.txt", "".join(needs))
+    _write(folder / "requirements.txt", "".join(needs).encode())
 
 
 def describe(context: Context) -> str:
@@ -57,7 +55,8 @@ def write_deploy(run: Path, exported: Record, summary: Summary, data: str) -> Pa
     folder = run / "export" / FOLDER
     files = {name: run / str(path) for name, path in exported["files"].items()}
     write_program(folder, files)
-    write_text(folder / _CARD, model_card(summary, {name: path.name for name, path in files.items()}, data))
+    card = model_card(summary, {name: path.name for name, path in files.items()}, data)
+    _write(folder / _CARD, card.encode())
     write_sums(folder)
     return folder
 
@@ -65,4 +64,10 @@ def write_deploy(run: Path, exported: Record, summary: Summary, data: str) -> Pa
 def write_sums(folder: Path) -> None:
     """Write the sha256 of every other file in ``folder``, as ``sha256sum --check`` reads it."""
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != _SUMS)
-    write_text(folder / _SUMS, "".join(f"{sha256_file(path)}  {path.name}\n" for path in paths))
+    _write(folder / _SUMS, "".join(f"{sha256_file(path)}  {path.name}\n" for path in paths).encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write ``data`` unless that is what is there: a second run of a finished experiment changes no file."""
+    if not (path.is_file() and path.read_bytes() == data):
+        write_bytes(path, data)
