@@ -26,7 +26,10 @@ FLAGS = """--headless --no-sandbox --disable-gpu --no-first-run --disable-backgr
 WIDTHS = (390, 900, 1440)
 SHIFTS = """
 window.shift = []; const told = (one) => one.node && `${one.node.nodeName} ${one.node.textContent.slice(0, 40)}`;
-new PerformanceObserver((list) => { for (const one of list.getEntries()) window.shift.push(one.sources.map(told)); })
+const seen = (one) => one.value > 0.001;  // a hundredth of what counts as good; a word drawn in two parts is less
+new PerformanceObserver((list) => {
+  for (const one of list.getEntries().filter(seen)) window.shift.push(one.sources.map(told));
+})
   .observe({ type: "layout-shift", buffered: true });
 """
 
