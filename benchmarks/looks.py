@@ -115,7 +115,8 @@ class Epochs:
     def __init__(self, timers: Mapping[str, Timer], turns: Turns, clock: Callable[[], float]) -> None:
         self.starts = [0]
         self._timers, self._turns, self._clock = list(timers.values()), turns, clock
-        self._renews = self._renew() <= RENEW_SHARE * EPOCH_S
+        # Only short calls differ by their place, and a large model is not opened once more to see what that costs.
+        self._renews = turns.are_short and self._renew() <= RENEW_SHARE * EPOCH_S
         self._next = clock() + EPOCH_S
 
     def run(self, until: float) -> None:

@@ -196,6 +196,11 @@ class Turns:
         """How many there are so far."""
         return self._count // (2 * len(self._timers))
 
+    @property
+    def are_short(self) -> bool:
+        """Whether a timing of everybody takes several calls."""
+        return all(warmth.calls > 1 for warmth in self._warmth.values())
+
     def quad(self) -> None:
         """Time everybody twice, in mirrored order."""
         names = list(self._timers)

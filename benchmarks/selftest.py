@@ -212,7 +212,7 @@ def _line(kind: tuple[int, str, str], everybody: Sequence[Row]) -> Row:
         "size": size,
         "twin": twin,
         "runs": len(rows),
-        "verified": rows[0]["verified"],
+        "verified": rows[0].get("verified"),
         **{verdict: share(verdicts.count(verdict), len(rows)) for verdict in (PASS, REGRESSION, INCONCLUSIVE)},
         "naive": share(_naive_alarms(rows, stored), len(rows)),
         "kinds": sorted({row["kind"] for row in rows if row["kind"]}),

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from reports import wording
 from reports.summary import Summary
-from reports.tables import escape_markdown, markdown_table
+from reports.tables import markdown_table, render_markdown
 from reports.views import headline, quality
 from reports.views.table import Table, make_table
 
@@ -19,16 +17,8 @@ def model_card(summary: Summary, files: Mapping[str, str], data: str) -> str:
         files: Names of the files beside the card, by precision.
         data: What the generator was trained on, one line.
     """
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["text"] = escape_markdown
-    text = environment.get_template("card.md.j2").render(
+    return render_markdown(
+        "card.md.j2",
         summary=summary,
         files=files,
         data=data,
@@ -38,7 +28,6 @@ def model_card(summary: Summary, files: Mapping[str, str], data: str) -> str:
         speed=speed_table(summary),
         table=markdown_table,
     )
-    return text.strip() + "\n"
 
 
 def speed_table(summary: Summary) -> Table | None:

@@ -51,8 +51,8 @@ def latency_csv(summary: Summary) -> str:
     return frame.to_csv(index=False, lineterminator="\n")
 
 
-def report_markdown(summary: Summary) -> str:
-    """The facts of the page as Markdown (GitHub's tables); text from the summary is escaped."""
+def render_markdown(template: str, **facts: object) -> str:
+    """The template ``template`` as Markdown, with ``| text`` for what must be escaped."""
     environment = Environment(
         loader=PackageLoader("reports"),
         autoescape=False,
@@ -62,7 +62,14 @@ def report_markdown(summary: Summary) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["text"] = escape_markdown
-    text = environment.get_template("report.md.j2").render(
+    text = environment.get_template(template).render(facts)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def report_markdown(summary: Summary) -> str:
+    """The facts of the page as Markdown (GitHub's tables); text from the summary is escaped."""
+    return render_markdown(
+        "report.md.j2",
         summary=summary,
         words=wording,
         advice=advice,
@@ -75,7 +82,6 @@ def report_markdown(summary: Summary) -> str:
         table=markdown_table,
         code=markdown_code,
     )
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def markdown_table(table: Table) -> str:

@@ -28,6 +28,9 @@ def drawn(spec: dict[str, Any], n: int, rng: np.random.Generator) -> "np.ndarray
         values = rng.uniform(prior["low"], prior["high"], shape)
     elif prior["kind"] == "integers":
         values = rng.integers(prior["low"], prior["high"], shape, endpoint=True)
+        if "weights" in prior:  # how often each value occurs
+            shares = np.array(prior["weights"]) / sum(prior["weights"])
+            values = rng.choice(np.arange(prior["low"], prior["high"] + 1), shape, p=shares)
     else:
         raise SystemExit(
             f"{spec['name']} is no random number (its prior: {prior}): set it with --fix or in this program"
@@ -58,7 +61,9 @@ def main() -> None:
     chosen = options.parse_args()
     session = onnxruntime.InferenceSession(HERE / chosen.model, providers=["CPUExecutionProvider"])
     specs = json.loads(session.get_modelmeta().custom_metadata_map["leangen.inputs"])
-    fixed = dict(text.split("=") for text in chosen.fix)
+    fixed = dict(text.partition("=")[::2] for text in chosen.fix)
+    if unknown := [name for name in fixed if name not in {spec["name"] for spec in specs}]:
+        raise SystemExit(f"--fix {unknown[0]}: inputs are {', '.join(spec['name'] for spec in specs)}")
     rng, feeds = np.random.default_rng(chosen.seed), {}
     for spec in specs:
         shape = (chosen.n, *spec["shape"])

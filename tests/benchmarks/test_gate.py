@@ -34,7 +34,7 @@ class ScriptedTimer:
         self.machine, self.own_s, self.waits_s, self.place = machine, own_s, waits_s, 1.0
 
     def warm_up(self):
-        return Warmth(1, 0.0)
+        return Warmth(1 if self.opening_s is None else 10, 0.0)
 
     def renew(self):
         if self.opening_s is not None:

@@ -77,6 +77,9 @@ def test_colours_classes_and_one_class_for_all(bare, tmp_path):
     folder = deployed(tmp_path, LATENT, LABEL, channels=3)
     assert bare(folder, "--n", "4", "--out", "all.png").returncode == 0
     assert bare(folder, "--n", "4", "--fix", "label=1", "--out", "ones.png").returncode == 0
+    wrong = bare(folder, "--fix", "lable=1")
+    assert wrong.returncode == 1
+    assert wrong.stderr == "--fix lable: inputs are z, label\n"
     every, ones = (np.asarray(Image.open(tmp_path / name)) for name in ("all.png", "ones.png"))
     assert every.shape == ones.shape == (32, 32, 3)
     assert not np.array_equal(every, ones)
