@@ -23,6 +23,7 @@ from nas.bank import BANK_FILE, bank_size, write_bank
 from nas.context import Context
 from nas.experiment import ReferenceConfig
 from nas.families.base import Phase, Trainer
+from nas.families.training import OBSERVER_FILE
 from nas.folder import REMEDY, FolderError, Record
 from nas.interrupts import at_a_safe_moment
 from nas.own_reference import check_unchanged, keep_hashes, own_reference
@@ -82,6 +83,11 @@ def check_teacher(context: Context) -> None:
         NasError: a file is damaged; says what it costs to have it made again.
     """
     teacher = context.teacher  # the bank's header
+    if context.experiment.search.final_match and not (teacher.folder / OBSERVER_FILE).is_file():
+        raise FolderError(
+            f"the reference in {teacher.folder} has no {OBSERVER_FILE}: an earlier version made it. Set "
+            "search.final_match to 0, or delete that folder and run again, which trains the reference anew"
+        )
     for path in sorted(teacher.folder.glob("*.safetensors")):
         try:
             read_checkpoint(path)
