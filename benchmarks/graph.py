@@ -1,5 +1,6 @@
 """ONNX files, opened with suspicion: limited in size, self-contained, and nothing read from beside them."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,11 @@ from benchmarks.records import BenchmarkError
 
 MAX_MODEL_BYTES = 2**30
 
+_PACKED = tuple(  # several numbers a byte
+    getattr(onnx.TensorProto, name)
+    for name in ("INT4", "UINT4", "FLOAT4E2M1", "INT2", "UINT2")
+    if hasattr(onnx.TensorProto, name)
+)
 _NOT_NUMBERS = (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING)
 
 
@@ -77,6 +83,11 @@ def parse_model(data: bytes) -> onnx.ModelProto:
                 f"only self-contained ONNX files are read, but the tensor {tensor.name!r} lies in another file. "
                 "Export with external_data=False, or save with onnx.save(model, path, save_as_external_data=False)."
             )
+        if not _is_there(tensor):
+            raise ModelError(
+                f"the tensor {tensor.name!r} says it is {tuple(tensor.dims)}, but the file does not hold so many "
+                "numbers. Export it again."
+            )
     return model
 
 
@@ -97,6 +108,18 @@ def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 yield from all_nodes(inner)
+
+
+def _is_there(tensor: onnx.TensorProto) -> bool:
+    """Whether the tensor holds as many numbers as its shape says: whoever reads it would make room for those first."""
+    count: int = math.prod(tensor.dims)
+    if tensor.data_type in _NOT_NUMBERS:
+        return count >= 0
+    if tensor.HasField("raw_data"):
+        bits = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8
+        return bool(0 <= count * (bits if tensor.data_type not in _PACKED else 2) <= 8 * len(tensor.raw_data))
+    fields = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)
+    return bool(0 <= count <= max(map(len, fields)) * (4 if tensor.data_type in _PACKED else 1))
 
 
 def _port(value: onnx.ValueInfoProto) -> Port:

@@ -73,6 +73,7 @@ _QUANTIZE_SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "calibration_rows": int,
     "exclude": list,
 }
+_OPTIONAL_SETTINGS: Mapping[str, type] = {"unfold": bool, "calibration": str}
 
 
 def _apply_quantize(module: nn.Module, settings: Mapping[str, Any]) -> nn.Module:
@@ -80,12 +81,22 @@ def _apply_quantize(module: nn.Module, settings: Mapping[str, Any]) -> nn.Module
     for name, kind in _QUANTIZE_SETTINGS.items():
         if not isinstance(settings.get(name), kind):
             raise CompressError(f"The edit quantize lacks a proper {name!r}, found {reprlib.repr(settings.get(name))}.")
-    if surplus := set(settings) - set(_QUANTIZE_SETTINGS):
-        raise CompressError(f"The edit quantize has {', '.join(_QUANTIZE_SETTINGS)}; remove {sorted(surplus)}.")
+    known = {**_QUANTIZE_SETTINGS, **_OPTIONAL_SETTINGS}
+    if surplus := set(settings) - set(known):
+        raise CompressError(f"The edit quantize has {', '.join(known)}; remove {sorted(surplus)}.")
+    if wrong := [name for name, kind in _OPTIONAL_SETTINGS.items() if not isinstance(settings.get(name, kind()), kind)]:
+        raise CompressError(f"The edit quantize has no proper {wrong[0]!r}: {reprlib.repr(settings[wrong[0]])}.")
     return module
 
 
-EDITS: dict[str, EditFunction] = {"prune": _apply_prune, "quantize": _apply_quantize}
+def _apply_clean(module: nn.Module, settings: Mapping[str, Any]) -> nn.Module:
+    """Return the module as it is: a graph is cleaned up when its file is written (``onnx_generator.clean``)."""
+    if settings:
+        raise CompressError(f"The edit clean has no settings, found {reprlib.repr(settings)}. Remove them.")
+    return module
+
+
+EDITS: dict[str, EditFunction] = {"prune": _apply_prune, "quantize": _apply_quantize, "clean": _apply_clean}
 """Kind -> function. Register a further kind here before a file that uses it is read."""
 
 

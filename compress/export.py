@@ -21,6 +21,7 @@ from benchmarks.inputs import METADATA_KEY, InputSpec, dump_specs
 from benchmarks.runtimes.onnx import generate
 from compress.errors import CompressError
 from compress.generator import Generator
+from compress.onnx_generator import OnnxGenerator
 from compress.rewrite import fold_batch_norm
 from compress.running import Array, count_rows, evaluating, run_module
 
@@ -30,8 +31,11 @@ _BATCH_AXIS = "batch"
 _TRACED_BATCH = 2  # not 1: a batch of one hides a forgotten batch axis
 
 
+AnyGenerator = Generator | OnnxGenerator
+
+
 def export_onnx(
-    generator: Generator | nn.Module,
+    generator: AnyGenerator | nn.Module,
     path: Path,
     *,
     opset: int = 20,
@@ -47,7 +51,7 @@ def export_onnx(
 
     Args:
         generator: A ``Generator``, or a module with ``.inputs`` whose forward takes them by name and returns
-            (N, C, H, W) float32.
+            (N, C, H, W) float32. Of an ``OnnxGenerator`` the float file is written, whatever the two options below.
         path: The file; written whole or not at all.
         opset: ONNX operator set.
         fast: The TorchScript exporter, about 50 ms, for candidates; False: the dynamo exporter and onnxslim, about
@@ -57,6 +61,9 @@ def export_onnx(
     Raises:
         CompressError: the module cannot be exported, or the file fails ``onnx.checker``.
     """
+    if isinstance(generator, OnnxGenerator):
+        generator.export(path, identity(generator) | dict(metadata or {}))
+        return
     module = generator.module if isinstance(generator, Generator) else generator
     specs = _input_specs(generator)
     model = _trace(module, specs, opset=opset, fast=fast)
@@ -74,7 +81,7 @@ def export_onnx(
     write_bytes(Path(path), model.SerializeToString())
 
 
-def identity(generator: Generator) -> dict[str, str]:
+def identity(generator: AnyGenerator) -> dict[str, str]:
     """Return the metadata that say which generator a file is."""
     return {
         "leangen.origin": json.dumps(generator.origin.to_json()),

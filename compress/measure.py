@@ -17,9 +17,9 @@ from benchmarks.records import Ratio, Target
 from benchmarks.runtimes.onnx import OnnxRunner
 from benchmarks.statistics import ratio
 from compress.errors import CompressError
-from compress.export import export_onnx
-from compress.generator import Generator
+from compress.export import AnyGenerator, export_onnx
 from compress.quantize import quantize
+from compress.quantize_settings import QuantizeSettings
 
 FP32, INT8 = "fp32", "int8"
 PRECISIONS = (FP32, INT8)
@@ -54,6 +54,8 @@ class Bench:
         calibration_seed: Of the rows that activations are calibrated on.
         opset: Of exported files.
         precisions: What may ship. Nothing is fast through a file that never ships: without int8 here no int8 is timed.
+        unfold: Int8 files have their transposed convolutions unfolded, as compression would. The reference's own
+            files are not: they are what one has without us.
     """
 
     target: Target
@@ -62,6 +64,7 @@ class Bench:
     calibration_seed: tuple[int, ...]
     opset: int = 20
     precisions: tuple[str, ...] = PRECISIONS
+    unfold: bool = False
 
     def at_batch(self, batch: int) -> "Bench":
         """Return the same for another batch."""
@@ -83,7 +86,7 @@ class Bench:
         )
         return {name: ratio(samples[""], samples[name]) for name in files}
 
-    def variants(self, generator: Generator, folder: Path) -> dict[str, Path]:
+    def variants(self, generator: AnyGenerator, folder: Path) -> dict[str, Path]:
         """Write ``model.onnx`` and, if int8 may ship, ``model.int8.onnx`` to ``folder``; return them by precision."""
         files = {FP32: folder / "model.onnx"}
         export_onnx(generator, files[FP32], opset=self.opset)
@@ -92,7 +95,7 @@ class Bench:
         files[INT8] = folder / "model.int8.onnx"
         rows = calibration_inputs(generator.inputs, self.calibration_seed)
         try:
-            quantize(files[FP32], files[INT8], inputs=rows, per_channel=False, target="onnxruntime")
+            quantize(files[FP32], files[INT8], inputs=rows, settings=QuantizeSettings(unfold=self.unfold))
         except CompressError:  # a generator that cannot be int8 has one variant
             del files[INT8]
         return files
@@ -106,7 +109,7 @@ class Bench:
         return files[best.precision if best.ratio.value < 1 else FP32]
 
     def time_untrained(
-        self, generator: Generator, against: Path, seconds: float, give_up_above: float = math.inf
+        self, generator: AnyGenerator, against: Path, seconds: float, give_up_above: float = math.inf
     ) -> Timing:
         """Return the timing of the fastest variant of ``generator``: weights do not change it, none need training.
 

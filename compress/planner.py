@@ -1,28 +1,38 @@
 """The planner: tries compression steps one after the other on one generator and keeps those that help.
 
-Order: prune with recovery, then quantize, which is always last. Each step is measured on exported files, in pairs with
-what was kept before it, and judged against the reference.
+Order: clean up (of a bare file), prune with recovery, then quantize, which is always last; where all in int8 costs too
+much, the largest part of it that does not. Each step is measured on exported files, in pairs with what was kept before
+it, and judged against the reference.
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.files import write_json
+from benchmarks.graph import load_model
 from benchmarks.inputs import draw_inputs
+from benchmarks.records import Ratio
+from compress.edits import Edit
 from compress.errors import CompressError
-from compress.export import export_onnx
+from compress.export import AnyGenerator, export_onnx
 from compress.generator import Generator
 from compress.measure import FP32, INT8, Bench, calibration_inputs, fastest
+from compress.onnx_generator import OnnxGenerator
+from compress.placement import place
 from compress.prune import prune
-from compress.quality import Budget
-from compress.quantize import quantize
+from compress.quality import Budget, missed_budgets
+from compress.quantize import QuantizeRecord, quantize
+from compress.quantize_settings import QuantizeSettings
 from compress.steps import BEFORE, REFERENCE, StepResult, decide
+from compress.subpixel import count_transposed
 from compress.task import Task
 
 STEP_S = 2.0  # of paired timing a step: intervals of about half a percent
 _MASK_ROWS = 16
+_AFTER = "after"
 
 
 @dataclass(frozen=True)
@@ -32,17 +42,23 @@ class Recipe:
     Args:
         prune_ratios: Shares of the channels to remove, each tried on what was kept before.
         quantize: Try int8, per tensor and per channel.
+        multiple: Widths of pruned layers are multiples of it.
+        give_up: Try no further share once one was refused.
+        prune_minutes: Begin no further share after so long.
     """
 
     prune_ratios: tuple[float, ...] = (0.25,)
     quantize: bool = True
+    multiple: int = 8
+    give_up: bool = False
+    prune_minutes: float = float("inf")
 
 
 @dataclass(frozen=True)
 class Compressed:
     """What compression kept: the generator, the file that ships, its precision, and every step with its reason."""
 
-    generator: Generator
+    generator: AnyGenerator
     file: Path
     precision: str
     steps: tuple[StepResult, ...]
@@ -52,7 +68,7 @@ class Compressed:
 class _Variant:
     """What is kept so far: a generator, its float file, and the file that would ship (the same, or an int8 one)."""
 
-    generator: Generator
+    generator: AnyGenerator
     floats: Path
     file: Path
     precision: str = FP32
@@ -80,12 +96,12 @@ class Planner:
         folder: Path,
         on_step: Callable[[StepResult], None] = lambda _: None,
     ) -> None:
-        self._task, self._bench, self._budgets = task, bench, budgets
+        self._task, self._bench, self._budgets = task, replace(bench, unfold=True), budgets
         self._reference, self._folder, self._on_step = reference, folder, on_step
         self._steps: list[StepResult] = []
         self._folders = 0
 
-    def run(self, generator: Generator, recipe: Recipe) -> Compressed:
+    def run(self, generator: AnyGenerator, recipe: Recipe) -> Compressed:
         """Return what is left of ``generator`` after every step of ``recipe`` was tried."""
         if not recipe.quantize:
             self._bench = replace(self._bench, precisions=(FP32,))
@@ -94,11 +110,11 @@ class Planner:
         file = folder / "model.onnx"
         export_onnx(generator, file, opset=self._bench.opset)
         current = _Variant(generator, file, file)
-        for share in recipe.prune_ratios:
-            current = self._try_pruning(current, share)
+        if isinstance(generator, OnnxGenerator):
+            current = self._try_cleaning(current)
+        current = self._try_shares(current, recipe)
         if recipe.quantize:
-            for per_channel in (False, True):
-                current = self._try_quantization(current, per_channel)
+            current = self._try_integers(current)
         return Compressed(current.generator, current.file, current.precision, tuple(self._steps))
 
     def _new_folder(self, name: str) -> Path:
@@ -107,11 +123,42 @@ class Planner:
         self._folders += 1
         return folder
 
-    def _try_pruning(self, current: _Variant, share: float) -> _Variant:
-        name, settings = f"prune {share:.0%}", {"ratio": share}
-        rows = draw_inputs(current.generator.inputs, _MASK_ROWS, self._bench.calibration_seed)
+    def _try_cleaning(self, current: _Variant) -> _Variant:
+        name, folder = "clean up", self._new_folder("clean-up")
+        cleaned = current.generator.with_edit(Edit("clean", {}))
         try:
-            pruned = prune(current.generator, share, inputs=rows)
+            export_onnx(cleaned, folder / "model.onnx", opset=self._bench.opset)
+        except CompressError as error:
+            self._record(StepResult(name, False, f"refused: {error}"), folder)
+            return current
+        cleaned.save(folder)
+        ratio = self._ratio(current.file, folder / "model.onnx", FP32)
+        result = self._decide(name, folder / "model.onnx", current.file, ratio, {})
+        self._record(result, folder)
+        return _Variant(cleaned, folder / "model.onnx", folder / "model.onnx") if result.kept else current
+
+    def _try_shares(self, current: _Variant, recipe: Recipe) -> _Variant:
+        begun = time.monotonic()
+        for share in recipe.prune_ratios:
+            name = f"prune {share:.0%}"
+            if time.monotonic() - begun > 60 * recipe.prune_minutes:
+                self._record(StepResult(name, False, "refused: no time is left", settings={"ratio": share}), None)
+                break
+            if not isinstance(current.generator, Generator):
+                why = "refused: an ONNX file has no module that could be trained after it: give the module's factory"
+                self._record(StepResult(name, False, why, settings={"ratio": share}), None)
+                break
+            before = current
+            current = self._try_pruning(before, current.generator, share, recipe.multiple)
+            if recipe.give_up and current is before:
+                break
+        return current
+
+    def _try_pruning(self, current: _Variant, generator: Generator, share: float, multiple: int) -> _Variant:
+        name, settings = f"prune {share:.0%}", {"ratio": share}
+        rows = draw_inputs(generator.inputs, _MASK_ROWS, self._bench.calibration_seed)
+        try:
+            pruned = prune(generator, share, inputs=rows, multiple=multiple)
         except CompressError as error:
             self._record(StepResult(name, False, f"refused: {error}", settings=settings), None)
             return current
@@ -121,41 +168,80 @@ class Planner:
         recovered.save(folder)  # whatever the task left there: the folder holds what its files were exported from
         files = self._bench.variants(recovered, folder)
         # int8 comes last and may change what is fast, so the faster variant of each side is compared.
-        before = self._bench.fastest_file(self._bench.variants(current.generator, current.file.parent), STEP_S / 2)
+        before = self._bench.fastest_file(self._bench.variants(generator, current.file.parent), STEP_S / 2)
         timing = fastest(self._bench.ratios(before, files, STEP_S))
         result = self._decide(name, files[FP32], current.file, timing.ratio, settings | {"timed": timing.precision})
         self._record(result, folder)
         return _Variant(recovered, files[FP32], files[FP32]) if result.kept else current
 
-    def _try_quantization(self, current: _Variant, per_channel: bool) -> _Variant:
-        kind = "per channel" if per_channel else "per tensor"
-        name = f"quantize {kind}"
-        folder = self._new_folder(name.replace(" ", "-"))
+    def _try_integers(self, current: _Variant) -> _Variant:
+        """Try every way of quantizing all; where none is inside the budget, the fastest of them in parts."""
+        floats, too_bad = current, dict[QuantizeSettings, float]()
+        for settings in ways(current.floats):
+            before = current
+            current, ratio = self._try_quantization(before, settings)
+            if current is before and ratio is not None and ratio.ci95[1] < 1:
+                too_bad[settings] = ratio.value
+        if current is floats and too_bad:
+            return self._try_placement(current, min(too_bad, key=lambda settings: too_bad[settings]))
+        return current
+
+    def _try_quantization(self, current: _Variant, settings: QuantizeSettings) -> tuple[_Variant, Ratio | None]:
+        name = f"quantize {settings.name}"
+        folder = self._new_folder(name.replace(",", "").replace(" ", "-"))
         file = folder / "model.int8.onnx"
         rows = calibration_inputs(current.generator.inputs, self._bench.calibration_seed)
-        settings: dict[str, Any] = {"per_channel": per_channel}
         try:
-            record = quantize(current.floats, file, inputs=rows, per_channel=per_channel)
+            record = quantize(current.floats, file, inputs=rows, settings=settings)
         except CompressError as error:
-            self._record(StepResult(name, False, f"refused: {error}", settings=settings), folder)
-            return current
-        ratio = self._bench.ratios(current.file, {INT8: file}, STEP_S)[INT8]
-        settings = settings | {"operators": dict(record.operators)}
-        result = self._decide(name, file, current.file, ratio, settings, record.cause)
+            self._record(StepResult(name, False, f"refused: {error}", settings=settings.to_json()), folder)
+            return current, None
+        ratio = self._ratio(current.file, file, INT8)
+        told = {**settings.to_json(), "operators": dict(record.operators)}
+        result = self._decide(name, file, current.file, ratio, told, record.cause)
         self._record(result, folder)
-        if not result.kept:
+        return (self._quantized(current, record, file) if result.kept else current), ratio
+
+    def _try_placement(self, current: _Variant, settings: QuantizeSettings) -> _Variant:
+        name, folder = f"quantize {settings.name} in part", self._new_folder("quantize-in-part")
+        file = folder / "model.int8.onnx"
+        rows = calibration_inputs(current.generator.inputs, self._bench.calibration_seed)
+        found = place(current.floats, file, settings=settings, inputs=rows, is_inside=self._is_inside)
+        if found is None:
+            why = f"refused: already the least harmful node in int8 is outside {self._budgets[0].text}"
+            self._record(StepResult(name, False, why, settings=settings.to_json()), folder)
             return current
-        edit = record.edit(self._bench.calibration_seed)
+        told = {
+            **found.record.settings.to_json(),
+            "operators": dict(found.record.operators),
+            "nodes": found.nodes,
+            "evaluations": found.evaluations + 1,
+        }
+        ratio = self._ratio(current.file, file, INT8)
+        result = self._decide(name, file, current.file, ratio, told, found.record.cause)
+        self._record(result, folder)
+        return self._quantized(current, found.record, file) if result.kept else current
+
+    def _quantized(self, current: _Variant, record: QuantizeRecord, file: Path) -> _Variant:
+        edit = record.settings.edit(self._bench.calibration_seed, record.rows)
         return _Variant(current.generator.unquantized().with_edit(edit), current.floats, file, INT8)
 
+    def _ratio(self, before: Path, after: Path, precision: str) -> Ratio:
+        return self._bench.ratios(before, {precision: after}, STEP_S)[precision]
+
+    def _is_inside(self, file: Path) -> bool:
+        found = self._task.evaluate({REFERENCE: self._reference, _AFTER: file})
+        after, reference = found[_AFTER], found[REFERENCE]
+        return not missed_budgets(self._budgets, after.scores, reference.scores, after.differences[REFERENCE])
+
     def _decide(
-        self, name: str, after: Path, before: Path, ratio: Any, settings: dict[str, Any], cause: str = ""
+        self, name: str, after: Path, before: Path, ratio: Ratio, settings: dict[str, Any], cause: str = ""
     ) -> StepResult:
-        evaluations = self._task.evaluate({REFERENCE: self._reference, BEFORE: before, "after": after})
+        evaluations = self._task.evaluate({REFERENCE: self._reference, BEFORE: before, _AFTER: after})
         return decide(
             name,
             ratio_to_previous=ratio,
-            found=evaluations["after"],
+            found=evaluations[_AFTER],
             reference=evaluations[REFERENCE],
             budgets=self._budgets,
             cause=cause,
@@ -167,3 +253,12 @@ class Planner:
         if folder is not None:
             write_json(folder / "record.json", result.to_json())
         self._on_step(result)
+
+
+def ways(floats: Path) -> Iterator[QuantizeSettings]:
+    """Yield every way of quantizing a whole graph: unfolded only where there is something to unfold."""
+    transposed = count_transposed(load_model(floats).proto)
+    yield QuantizeSettings()
+    if transposed:
+        yield QuantizeSettings(unfold=True)
+    yield QuantizeSettings(per_channel=True, unfold=bool(transposed))

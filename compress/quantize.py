@@ -5,7 +5,7 @@ What is fast in int8 is decided by kernels, not by arithmetic (measured in onnxr
 * Activations are uint8 and weights int8 for onnxruntime: a MatMul of two int8 matrices is a hundred times slower.
   TensorRT in turn rejects a zero point: there both are symmetric int8, and biases stay float.
 * A transposed convolution has no integer kernel. In an int8 file its weights would be dequantized in every call, so it
-  is left in float, and the record says so.
+  is left in float, and the record says so; or it is written as a convolution first (``settings.unfold``).
 * Below 30 microseconds every node counts. So the graph is rewritten before it is quantized
   (``layout.tighten_for_integers``), such that everything from the first product to the image is one chain of integer
   nodes without layout changes in between.
@@ -14,14 +14,15 @@ What is fast in int8 is decided by kernels, not by arithmetic (measured in onnxr
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -34,12 +35,12 @@ from benchmarks.graph import input_ports, parse_model, read_model
 from benchmarks.records import BenchmarkError
 from benchmarks.runtimes.onnx import optimised_operators
 from compress.errors import CompressError
-from compress.generator import Edit
+from compress.floats import keep_in_float
 from compress.layout import tighten_for_integers
+from compress.quantize_settings import QuantizeSettings, QuantizeTarget
 from compress.rewrite import fold_batch_norm
 from compress.running import Array, count_rows
-
-QuantizeTarget = Literal["onnxruntime", "tensorrt"]
+from compress.subpixel import unfold_transposed
 
 ONNXRUNTIME_OPERATORS = (
     "Add", "AveragePool", "Clip", "Concat", "Conv", "DepthToSpace", "Gather", "Gemm", "GlobalAveragePool", "LeakyRelu",
@@ -52,7 +53,17 @@ TENSORRT_OPERATORS = ("Add", "Conv", "ConvTranspose", "Gemm", "MatMul")
 HEAVY_OPERATORS = ("Conv", "ConvTranspose", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul")
 """Where a generator's time goes; a report names those that stayed in float."""
 
+COMPUTING_OPERATORS = (
+    "Add", "AveragePool", "Conv", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul", "Mul", "Resize", "Sigmoid",
+)  # fmt: skip
+"""Those of ``ONNXRUNTIME_OPERATORS`` that round: where they are left in float, quality comes back."""
+
 _MAX_ROWS = 4096
+_METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "percentile": CalibrationMethod.Percentile,
+    "entropy": CalibrationMethod.Entropy,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +71,16 @@ class QuantizeRecord:
     """What was quantized, how, and what onnxruntime makes of it.
 
     Args:
-        target: Where the file is to run.
-        per_channel: One scale per output channel of the weights; else one per tensor.
+        settings: How.
         reduce_range: Weights in 7 bits, for CPUs without VNNI.
-        exclude: Nodes left in float on request.
         rows: Latents used for calibration.
         bytes: Size of the file.
         operators: Nodes by operator after onnxruntime's own optimisation; empty for TensorRT.
         floats: The heavy operators among them that still compute in float.
     """
 
-    target: QuantizeTarget
-    per_channel: bool
+    settings: QuantizeSettings
     reduce_range: bool
-    exclude: tuple[str, ...]
     rows: int
     bytes: int
     operators: Mapping[str, int]
@@ -87,27 +94,11 @@ class QuantizeRecord:
         verb = "stays" if sum(self.floats.values()) == 1 else "stay"
         return " and ".join(f"{count} {name}" for name, count in self.floats.items()) + f" {verb} in fp32"
 
-    def edit(self, calibration_seed: int | Sequence[int]) -> Edit:
-        """Return the edit that records this quantization; ``calibration_seed`` is what the rows were drawn with."""
-        seed = calibration_seed if isinstance(calibration_seed, int) else list(calibration_seed)
-        return Edit(
-            "quantize",
-            {
-                "target": self.target,
-                "per_channel": self.per_channel,
-                "calibration_seed": seed,
-                "calibration_rows": self.rows,
-                "exclude": list(self.exclude),
-            },
-        )
-
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
         return {
-            "target": self.target,
-            "per_channel": self.per_channel,
+            **self.settings.to_json(),
             "reduce_range": self.reduce_range,
-            "exclude": list(self.exclude),
             "rows": self.rows,
             "bytes": self.bytes,
             "operators": dict(self.operators),
@@ -120,12 +111,10 @@ def quantize(
     out_path: Path,
     *,
     inputs: Mapping[str, Array],
-    per_channel: bool,
-    target: QuantizeTarget = "onnxruntime",
-    exclude: Sequence[str] = (),
+    settings: QuantizeSettings = QuantizeSettings(),  # noqa: B008  it is frozen
     metadata: Mapping[str, str] | None = None,
 ) -> QuantizeRecord:
-    """Write an int8 version of ``model_path``, calibrated by minimum and maximum over ``inputs``, with its metadata.
+    """Write an int8 version of ``model_path``, calibrated over ``inputs``, with its metadata.
 
     Takes about 0.1 s for a small generator and 32 to 64 rows. The same file, inputs and settings give the same file.
 
@@ -133,53 +122,78 @@ def quantize(
         model_path: A float ONNX file, ours or a stranger's; stays as it is.
         out_path: The int8 file; written whole or not at all.
         inputs: Calibration rows drawn from the prior, 1 to 4,096, (n, *shape) a name.
-        per_channel: One scale per output channel; else per tensor, which is faster at batch 1 and usually as good.
-        target: The runtime that the file is for.
-        exclude: Names of nodes to leave in float.
+        settings: How.
         metadata: Keys and values that replace those of ``model_path``.
 
     Raises:
         CompressError: the model cannot be read or is quantized already, an excluded node is not there, or the
             inputs do not fit.
     """
-    _check_target(target)
     rows = count_rows(inputs)
     if rows > _MAX_ROWS:
         raise CompressError(f"Calibration takes at most {_MAX_ROWS} rows, found {rows}. 64 are enough for min and max.")
     model = _read_float_model(Path(model_path))
-    reduce_range = target == "onnxruntime" and _saturates()
+    reduce_range = settings.target == "onnxruntime" and _saturates()
     with tempfile.TemporaryDirectory(prefix="leangen-quantize-") as folder, _readable_errors(Path(model_path)):
-        rewritten, prepared, written = (Path(folder) / f"{name}.onnx" for name in ("rewritten", "prepared", "int8"))
-        onnx.save(_prepared(model, target), rewritten)  # given a model in memory, the next line moves its weights out
-        quant_pre_process(str(rewritten), str(prepared), skip_symbolic_shape=True)
-        _check_excluded(prepared, exclude)
-        quantize_static(
-            str(prepared),
-            str(written),
-            _Rows(inputs, _fixed_batch(model)),
-            quant_format=QuantFormat.QDQ,
-            calibrate_method=CalibrationMethod.MinMax,
-            per_channel=per_channel,
-            reduce_range=reduce_range,
-            nodes_to_exclude=list(exclude),
-            **_target_options(target),
-        )
+        prepared, written = _prepare(model, settings, Path(folder)), Path(folder) / "int8.onnx"
+        _check_excluded(prepared, settings.exclude)
+        with contextlib.redirect_stdout(io.StringIO()):  # calibration by histograms prints
+            _quantize_static(prepared, written, inputs, settings, _fixed_batch(model), reduce_range)
         quantized = onnx.load_model(written)
+    if settings.target == "onnxruntime":
+        keep_in_float(quantized, settings.exclude)
     kept = {entry.key: entry.value for entry in model.metadata_props}
     del quantized.metadata_props[:]
     onnx.helper.set_model_props(quantized, kept | dict(metadata or {}))
     data = quantized.SerializeToString()
     write_bytes(Path(out_path), data)
-    operators = _operators(data) if target == "onnxruntime" else {}
+    operators = _operators(data) if settings.target == "onnxruntime" else {}
     return QuantizeRecord(
-        target=target,
-        per_channel=per_channel,
+        settings=settings,
         reduce_range=reduce_range,
-        exclude=tuple(exclude),
         rows=rows,
         bytes=len(data),
         operators=operators,
         floats={name: operators[name] for name in HEAVY_OPERATORS if name in operators},
+    )
+
+
+def computing_nodes(model_path: Path, settings: QuantizeSettings) -> list[str]:
+    """Return the names of the nodes that ``settings`` would make integer and that round, in the order of execution.
+
+    These are names of the graph after simplification, as ``settings.exclude`` takes them.
+
+    Raises:
+        CompressError: as ``quantize``.
+    """
+    model = _read_float_model(Path(model_path))
+    with tempfile.TemporaryDirectory(prefix="leangen-quantize-") as folder, _readable_errors(Path(model_path)):
+        nodes = onnx.load_model(_prepare(model, settings, Path(folder))).graph.node
+    return [node.name for node in nodes if node.op_type in COMPUTING_OPERATORS]
+
+
+def _prepare(model: onnx.ModelProto, settings: QuantizeSettings, folder: Path) -> Path:
+    """Write the float graph that is quantized: rewritten, simplified, every node with a name."""
+    rewritten, prepared = folder / "rewritten.onnx", folder / "prepared.onnx"
+    onnx.save(_rewritten(model, settings), rewritten)  # given a model in memory, the next line moves its weights out
+    quant_pre_process(str(rewritten), str(prepared), skip_symbolic_shape=True)
+    _name_nodes(prepared)
+    return prepared
+
+
+def _quantize_static(
+    source: Path, target: Path, inputs: Mapping[str, Array], settings: QuantizeSettings, batch: int | None, reduce: bool
+) -> None:
+    quantize_static(
+        str(source),
+        str(target),
+        _Rows(inputs, batch),
+        quant_format=QuantFormat.QDQ,
+        calibrate_method=_METHODS[settings.calibration],
+        per_channel=settings.per_channel,
+        reduce_range=reduce,
+        nodes_to_exclude=list(settings.exclude),
+        **_target_options(settings.target),
     )
 
 
@@ -200,10 +214,11 @@ class _Rows(CalibrationDataReader):  # type: ignore[misc]  # the base has no typ
         return next(self._batches, None)
 
 
-def _prepared(model: onnx.ModelProto, target: QuantizeTarget) -> onnx.ModelProto:
+def _rewritten(model: onnx.ModelProto, settings: QuantizeSettings) -> onnx.ModelProto:
     folded = fold_batch_norm(model)
+    folded = unfold_transposed(folded) if settings.unfold else folded
     # TensorRT chooses its own layouts: only onnxruntime needs help with them.
-    return tighten_for_integers(folded) if target == "onnxruntime" else folded
+    return tighten_for_integers(folded) if settings.target == "onnxruntime" else folded
 
 
 def _target_options(target: QuantizeTarget) -> dict[str, Any]:
@@ -213,11 +228,6 @@ def _target_options(target: QuantizeTarget) -> dict[str, Any]:
         return {**types, "op_types_to_quantize": list(TENSORRT_OPERATORS), "extra_options": symmetric}
     types = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
     return {**types, "op_types_to_quantize": list(ONNXRUNTIME_OPERATORS), "extra_options": {"WeightSymmetric": True}}
-
-
-def _check_target(target: str) -> None:
-    if target not in ("onnxruntime", "tensorrt"):
-        raise CompressError(f"Files are quantized for onnxruntime or tensorrt, found {target!r}. Choose one of them.")
 
 
 def _read_float_model(path: Path) -> onnx.ModelProto:
@@ -233,6 +243,16 @@ def _read_float_model(path: Path) -> onnx.ModelProto:
 def _fixed_batch(model: onnx.ModelProto) -> int | None:
     shapes = [port.shape for port in input_ports(model.graph)]
     return next((shape[0] for shape in shapes if shape and shape[0]), None)
+
+
+def _name_nodes(path: Path) -> None:
+    """Give nodes without a name the name of what they make: only what has a name can be left in float."""
+    model = onnx.load_model(path)
+    unnamed = [node for node in model.graph.node if not node.name]
+    for node in unnamed:
+        node.name = node.output[0]
+    if unnamed:
+        onnx.save(model, path)
 
 
 def _check_excluded(path: Path, exclude: Sequence[str]) -> None:
@@ -260,7 +280,7 @@ def _operators(data: bytes) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _readable_errors(path: Path) -> Iterator[None]:
     """Whatever onnxruntime's quantizer raises becomes one kind of error that names the file."""
     try:

@@ -99,11 +99,9 @@ def compress_winner(context: Context, winner: Path, reference: Path, executor: E
 
 
 def _record(context: Context, kept: Compressed) -> Record:
-    quantized = [edit for edit in kept.generator.edits if edit.kind == "quantize"]
     return {
         "id": kept.generator.id,
         "file": context.folder.relative(kept.file),
         "precision": kept.precision,
-        "per_channel": bool(quantized and quantized[0].settings["per_channel"]),
         "steps": [step.to_json() for step in kept.steps],
     }

@@ -12,6 +12,7 @@ from compress.export import export_onnx, identity, parity
 from compress.generator import Generator
 from compress.measure import FP32, INT8, calibration_inputs
 from compress.quantize import quantize
+from compress.quantize_settings import QuantizeSettings
 from nas.context import Context
 from nas.folder import Record
 from nas.progress import Progress
@@ -65,7 +66,8 @@ def _write_files(
         files[INT8] = folder / "model.int8.onnx"
         rows = calibration_inputs(generator.inputs, context.bench.calibration_seed)
         named = identity(generator)
-        quantize(files[FP32], files[INT8], inputs=rows, per_channel=compressed["per_channel"], metadata=named)
+        (edit,) = (edit for edit in generator.edits if edit.kind == "quantize")
+        quantize(files[FP32], files[INT8], inputs=rows, settings=QuantizeSettings.of_edit(edit), metadata=named)
     return files
 
 
@@ -92,7 +94,7 @@ def _build_plans(context: Context, floats: Path, folder: Path) -> Record:
         return _no_plans("export.tensorrt is false")
     symmetric = folder / "model.trt-int8.onnx"
     rows = calibration_inputs(context.family.inputs, context.bench.calibration_seed)
-    quantize(floats, symmetric, inputs=rows, per_channel=True, target="tensorrt")
+    quantize(floats, symmetric, inputs=rows, settings=QuantizeSettings(per_channel=True, target="tensorrt"))
     plans: dict[str, Any] = {}
     try:
         for name, source in ((FP32, floats), (INT8, symmetric)):

@@ -28,7 +28,7 @@ def main(folder: Annotated[Path, typer.Argument(help="Gets program, files and ch
     generator = Generator.from_genotype("decoder", genotype, inputs, ImageShape(1, 32, 32))
     files = {FP32: folder / "model.onnx", INT8: folder / "model.int8.onnx"}
     export_onnx(generator, files[FP32])
-    quantize(files[FP32], files[INT8], inputs=calibration_inputs(inputs, (SEED,)), per_channel=False)
+    quantize(files[FP32], files[INT8], inputs=calibration_inputs(inputs, (SEED,)))
     write_program(folder, files)
     write_sums(folder)
 

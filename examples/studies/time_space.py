@@ -69,7 +69,7 @@ def _write(
     generator = Generator.from_genotype(space.name, genotype, inputs, ImageShape(1, 32, 32))
     files = {precision: stem.with_suffix(f".{precision}.onnx") for precision in PRECISIONS}
     export_onnx(generator, files["fp32"])
-    quantize(files["fp32"], files["int8"], inputs=draw_inputs(inputs, 32, 0), per_channel=False)
+    quantize(files["fp32"], files["int8"], inputs=draw_inputs(inputs, 32, 0))
     return files
 
 

@@ -61,6 +61,22 @@ def test_weights_in_another_file_are_refused_wherever_they_hide(linear_model):
             parse_model(model.SerializeToString())
 
 
+@pytest.mark.parametrize("dims", [[2**20, 2**12], [-1, 3], [2**62, 8]])
+def test_a_tensor_that_only_says_it_is_large_is_refused(linear_model, dims):
+    """In either way of storing numbers; nobody makes room for what is not there."""
+    for raw in (True, False):
+        model = parse_model(linear_model())
+        tensor = model.graph.initializer[0]
+        if not raw:
+            values = onnx.numpy_helper.to_array(tensor).flatten().tolist()
+            tensor.ClearField("raw_data")
+            tensor.float_data.extend(values)
+            parse_model(model.SerializeToString())
+        tensor.dims[:] = dims
+        with pytest.raises(ModelError, match="does not hold so many"):
+            parse_model(model.SerializeToString())
+
+
 def test_size_limit(tmp_path, linear_model, monkeypatch):
     path = tmp_path / "m.onnx"
     path.write_bytes(linear_model())

@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.inputs import InputSpec, draw_inputs
 from benchmarks.records import Ratio, Target
-from benchmarks.runtimes.onnx import generate
+from benchmarks.runtimes.onnx import generate, optimised_operators
 from compress import planner
 from compress.errors import CompressError
 from compress.export import export_onnx
@@ -152,6 +152,52 @@ def test_per_channel_has_to_beat_per_tensor(compress):
     assert found.file == folder / TENSOR / "model.int8.onnx"
 
 
+IN_PART = "04-quantize-in-part"
+
+
+def test_where_all_is_too_bad_a_part_is_integer(compress, monkeypatch):
+    """Three products: FID 30 with none or one of them in float, 21 with two."""
+    script = ScriptedTask.evaluate
+
+    def by_products(self, files):
+        for path in (path for path in files.values() if path.parent.name == IN_PART):
+            operators = optimised_operators(path)
+            integer = sum(operators.get((kind, "uint8"), 0) for kind in ("QGemm", "QLinearConv"))
+            self.script[IN_PART] = 21.0 if integer == 1 else 30.0
+        return script(self, files)
+
+    monkeypatch.setattr(ScriptedTask, "evaluate", by_products)
+    milliseconds = {PRUNED: costs(6), TENSOR: costs(0, 3), CHANNEL: costs(0, 4), IN_PART: costs(0, 5)}
+    found, _, folder = compress(milliseconds, {PRUNED: 20.0, TENSOR: 30.0, CHANNEL: 30.0})
+    assert [step.kept for step in found.steps] == [True, False, False, True]
+    told = found.steps[-1].settings
+    assert (told["nodes"], len(told["exclude"])) == (3, 2)
+    assert told["evaluations"] <= 2 * math.log2(told["nodes"]) + 4
+    assert found.file == folder / IN_PART / "model.int8.onnx"
+    assert found.generator.edits[-1].settings["exclude"] == told["exclude"]
+
+
+def test_where_every_part_is_too_bad_none_is_integer(compress):
+    fids = {PRUNED: 20.0, TENSOR: 30.0, CHANNEL: 30.0, IN_PART: 30.0}
+    found, _, folder = compress({PRUNED: costs(6), TENSOR: costs(0, 3), CHANNEL: costs(0, 4)}, fids)
+    assert found.steps[-1].reason == "refused: already the least harmful node in int8 is outside fid<=+10%"
+    assert (found.precision, found.file) == ("fp32", folder / PRUNED / "model.onnx")
+
+
+def test_a_part_is_not_tried_where_int8_is_slower(compress):
+    found, _, _ = compress({PRUNED: costs(6), **SLOWER}, {**SAME, TENSOR: 30.0, CHANNEL: 30.0})
+    assert [step.name for step in found.steps] == ["prune 25%", "quantize per tensor", "quantize per channel"]
+
+
+def test_shares_end_with_the_first_refusal_or_with_the_time(compress):
+    recipe = Recipe(prune_ratios=(0.25, 0.25, 0.25), quantize=False, give_up=True)
+    milliseconds = {PRUNED: costs(6), "02-prune-25": costs(5)}
+    found, _, _ = compress(milliseconds, {PRUNED: 20.0, "02-prune-25": 30.0}, recipe)
+    assert [step.kept for step in found.steps] == [True, False]
+    found, task, _ = compress({}, {}, replace(recipe, prune_minutes=-1))
+    assert (found.steps[0].reason, task.asked) == ("refused: no time is left", [])
+
+
 def test_per_channel_is_tried_where_per_tensor_was_refused(compress):
     """For its quality: per tensor is outside the budget, per channel inside."""
     fids = {PRUNED: 20.0, TENSOR: 30.0, CHANNEL: 20.0}
@@ -187,14 +233,18 @@ def test_what_stays_in_float_is_named(compress):
         "blocks": 0, "blocks2": 0, "blocks3": 0,
     }  # fmt: skip
     dcgan = Generator.from_genotype("decoder", genotype, Z, IMAGE)
+    folders = "01-quantize-per-tensor", "02-quantize-per-tensor-unfolded", "03-quantize-per-channel-unfolded"
     found, _, _ = compress(
-        {"01-quantize-per-tensor": costs(0, 15), "02-quantize-per-channel": costs(0, 15)},
-        {"01-quantize-per-tensor": 20.0, "02-quantize-per-channel": 20.0},
+        {name: costs(0, cost) for name, cost in zip(folders, (15, 4, 5), strict=True)},
+        dict.fromkeys(folders, 20.0),
         Recipe(prune_ratios=()),
         one=dcgan,
     )
-    assert all(step.reason.endswith("3 ConvTranspose stay in fp32") for step in found.steps), found.steps
+    assert found.steps[0].reason.endswith("3 ConvTranspose stay in fp32")
     assert found.steps[0].settings["operators"]["ConvTranspose"] == 3
+    assert [step.kept for step in found.steps] == [False, True, False]
+    assert found.generator.edits[-1].settings["unfold"] is True
+    assert set(found.steps[1].settings["operators"]) >= {"QLinearConv"}
 
 
 def test_better_quality_keeps_a_step_that_is_not_slower(compress):
@@ -322,7 +372,7 @@ def test_what_cannot_be_quantized_is_a_refused_step(compress, monkeypatch):
     found, _, folder = compress({PRUNED: costs(6)}, SAME)
     assert [step.kept for step in found.steps] == [True, False, False]
     assert found.steps[1].reason == "refused: onnxruntime cannot quantize it: no such kernel"
-    assert found.steps[2].settings == {"per_channel": True}
+    assert found.steps[2].settings["per_channel"] is True
     assert json.loads((folder / TENSOR / "record.json").read_text())["kept"] is False
     assert found.file == folder / PRUNED / "model.onnx"
 

@@ -11,6 +11,7 @@ from compress.export import compare_images, export_onnx, parity
 from compress.generator import Generator
 from compress.prune import prune
 from compress.quantize import quantize
+from compress.quantize_settings import QuantizeSettings
 from search_spaces import get_space
 from search_spaces.space import ImageShape
 from search_spaces.testing import covering_genotypes
@@ -47,9 +48,9 @@ def test_every_choice_exports_quantizes_and_prunes(space, genotype, tmp_path):
     assert parity(generator.module, fp32, latents).max_abs < 1e-4
     assert "BatchNormalization" not in {node.op_type for node in onnx.load(fp32).graph.node}
 
-    for per_channel in (False, True):
-        record = quantize(fp32, int8, inputs=latents, per_channel=per_channel)
-        assert set(record.floats) <= {"ConvTranspose"}
+    for settings in (QuantizeSettings(), QuantizeSettings(unfold=True), QuantizeSettings(True, unfold=True)):
+        record = quantize(fp32, int8, inputs=latents, settings=settings)
+        assert set(record.floats) <= (set() if settings.unfold else {"ConvTranspose"})
         assert parity(generator.module, int8, latents).psnr_db > 25
 
     few = {name: rows[:4] for name, rows in latents.items()}
