@@ -139,14 +139,23 @@ class Generator:
                     _check_weights(weights, _rebuilt(folder, origin, edits, trust_code=False))
             with torch.random.fork_rng(devices=()):  # loading must not move the caller's random numbers
                 module = _rebuilt(folder, origin, edits, trust_code=trust_code)
-            _check_weights(weights, module)
-            module.load_state_dict(safetensors.torch.load_file(weights), strict=True)
+            load_weights(weights, module)
         return cls(origin, edits, module)
 
 
 def generator_id(origin: Origin, edits: Iterable[Edit]) -> str:
     """Return twelve hexadecimal digits of the SHA-256 of the canonical JSON of origin and edits."""
     return sha256_bytes(canonical_json([origin.to_json(), [edit.to_json() for edit in edits]]).encode())[:12]
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Fill ``module`` with the tensors of a safetensors file.
+
+    Raises:
+        CompressError: names, shapes or types differ; without the file's name. Nothing is read then.
+    """
+    _check_weights(path, module)
+    module.load_state_dict(safetensors.torch.load_file(path), strict=True)
 
 
 def _rebuilt(folder: Path, origin: Origin, edits: tuple[Edit, ...], *, trust_code: bool) -> nn.Module:

@@ -43,6 +43,26 @@ METRICS: dict[str, Metric] = {
         Metric("recall", "higher", point=0.01),
     )
 }
+"""What a family's experiment can be judged by."""
+
+_FURTHER: dict[str, Metric] = {"distance": Metric("distance", "lower")}  # of strangers' generators: prior_task
+_METRIC_NAME = re.compile(r"[a-z_][a-z0-9_]{0,63}")
+
+
+def register_metric(metric: Metric) -> None:
+    """Make a metric of one's own known to scores and budgets; it may be said twice, alike.
+
+    Raises:
+        CompressError: the name is not lower case, or belongs to another metric.
+    """
+    if not _METRIC_NAME.fullmatch(metric.name):
+        raise CompressError(f"A metric is named by lower-case letters, digits and _, found {metric.name!r}. Rename it.")
+    if metric.direction not in ("lower", "higher"):
+        raise CompressError(f"Of {metric.name} lower or higher is better, found {metric.direction!r}. Say which.")
+    if {**METRICS, **_FURTHER}.get(metric.name, metric) != metric:
+        raise CompressError(f"There is a metric {metric.name!r} already, of another kind. Give yours another name.")
+    if metric.name not in METRICS:
+        _FURTHER[metric.name] = metric
 
 
 def get_metric(name: str) -> Metric:
@@ -51,9 +71,9 @@ def get_metric(name: str) -> Metric:
     Raises:
         CompressError: no such metric; the message lists the known ones.
     """
-    metric = METRICS.get(name) if isinstance(name, str) else None
+    metric = {**METRICS, **_FURTHER}.get(name) if isinstance(name, str) else None
     if metric is None:
-        raise CompressError(f"There is no metric {name!r}. Known metrics: {', '.join(METRICS)}.")
+        raise CompressError(f"There is no metric {name!r}. Known metrics: {', '.join([*METRICS, *_FURTHER])}.")
     return metric
 
 

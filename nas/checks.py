@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.records import BackendMissing, BenchmarkError, Target
 from benchmarks.runtimes.sessions import check_device
+from compress.quality import METRICS
 from nas.data import DataError, cache_folder
 from nas.data_sources import Survey, survey
 from nas.device_profile import DeviceProfile
@@ -128,6 +129,12 @@ def _check_metrics(experiment: Experiment, family: Family) -> None:
             f"the first quality.budget is what the search goes by: it must be one of {' or '.join(SEARCHED)}; found "
             f"{first}: write [fid<=+10%|+2, {budgets[0].text}]",
         )
+    for budget in budgets:
+        if budget.metric.name not in METRICS:
+            raise experiment.problem(
+                ("quality", "budget"),
+                f"pictures of a data set are judged by {', '.join(METRICS)}; found {budget.text}: leave it out",
+            )
     accuracy = [budget for budget in budgets if budget.metric.name == ACCURACY]
     if accuracy and family.label is None:
         raise experiment.problem(

@@ -7,8 +7,8 @@ from typing import Any
 from benchmarks.inputs import covering_rows
 from benchmarks.records import BackendMissing, BenchmarkError
 from benchmarks.runtimes import tensorrt
-from compress.errors import CompressError
-from compress.export import export_onnx, identity, parity
+from compress.export import AnyGenerator
+from compress.files import prove, write_files
 from compress.generator import Generator
 from compress.measure import FP32, INT8, calibration_inputs
 from compress.quantize import quantize
@@ -20,7 +20,6 @@ from nas.seeds import Stream
 
 FOLDER = "export"
 PARITY_ROWS = 256
-PARITY_LIMIT = 1e-3  # of pixels in [-1, 1], float file against torch: an eighth of a grey level
 
 
 def export_winner(context: Context, compressed: Record, scores: Record, progress: Progress) -> Record:
@@ -40,7 +39,13 @@ def export_winner(context: Context, compressed: Record, scores: Record, progress
     folder.mkdir(exist_ok=True)
     generator = Generator.load(context.folder.path / "compressed" / "kept")
     progress.start("export", 4, "files")
-    files = _write_files(context, generator, compressed, scores, folder)
+    files = write_files(
+        generator,
+        folder,
+        opset=context.experiment.export.opset,
+        calibration_seed=context.bench.calibration_seed,
+        metadata={"leangen.scores": json.dumps(scores)},
+    )
     progress.update("export", 2)
     proofs = _prove(context, generator, files)
     plans = _build_plans(context, files[FP32], folder)
@@ -56,34 +61,13 @@ def export_winner(context: Context, compressed: Record, scores: Record, progress
     }
 
 
-def _write_files(
-    context: Context, generator: Generator, compressed: Record, scores: Record, folder: Path
-) -> dict[str, Path]:
-    files = {FP32: folder / "model.onnx"}
-    floats, metadata = generator.unquantized(), {"leangen.scores": json.dumps(scores)}
-    export_onnx(floats, files[FP32], opset=context.experiment.export.opset, fast=False, metadata=metadata)
-    if compressed["precision"] == INT8:
-        files[INT8] = folder / "model.int8.onnx"
-        rows = calibration_inputs(generator.inputs, context.bench.calibration_seed)
-        named = identity(generator)
-        (edit,) = (edit for edit in generator.edits if edit.kind == "quantize")
-        quantize(files[FP32], files[INT8], inputs=rows, settings=QuantizeSettings.of_edit(edit), metadata=named)
-    return files
-
-
-def _prove(context: Context, generator: Generator, files: dict[str, Path]) -> list[Record]:
+def _prove(context: Context, generator: AnyGenerator, files: dict[str, Path]) -> list[Record]:
     rows = context.inputs(Stream.PARITY, covering_rows(generator.inputs, PARITY_ROWS))
     proofs = []
-    for name, path in files.items():
-        found = parity(generator.module.eval(), path, rows)
-        if name == FP32 and not found.max_abs <= PARITY_LIMIT:
-            raise CompressError(
-                f"{path} does not draw what torch draws: pixels differ by up to {found.max_abs:.2g}, {PARITY_LIMIT} is "
-                f"allowed (worst: latent {found.worst} of the parity stream); please report this with origin.json"
-            )
+    for name, found in prove(generator, files, rows).items():
         row = found.to_json()
         worst = {"worst_input_seed": context.experiment.seed, "worst_input_index": row.pop("worst")}
-        proofs.append({"artifact": context.folder.relative(path), **row, **worst})
+        proofs.append({"artifact": context.folder.relative(files[name]), **row, **worst})
     return proofs
 
 

@@ -1,12 +1,13 @@
 """The final measurement: reference, baseline and result in turns, workers at rest; and their pictures."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from benchmarks.files import write_bytes, write_json
 from benchmarks.inputs import draw_inputs
@@ -21,6 +22,7 @@ from benchmarks.runtimes.torch import TorchRunner
 from benchmarks.sides import Side
 from benchmarks.statistics import quantiles, ratio, summarize
 from compress.generator import Generator
+from compress.measure import Bench
 from nas.context import Context
 from nas.folder import Record
 from nas.pictures import grid_png
@@ -33,6 +35,38 @@ PERCENT = (1, 5, 10, 25, 50, 75, 90, 95, 99)  # quantiles that are kept of every
 GRIDS = "grids.json"  # what stands above the columns of the grids beside it
 EAGER = "torch eager"
 ONNX = "onnxruntime"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where the final measurement takes place.
+
+    Args:
+        bench: Target, inputs and seeds.
+        root: The run folder.
+        seed: Of the order of turns.
+        module: Makes the reference as a torch module; None where it is a file.
+    """
+
+    bench: Bench
+    root: Path
+    seed: int
+    module: Callable[[], nn.Module] | None
+
+    @classmethod
+    def of(cls, context: Context) -> "Scene":
+        """Return that of a run."""
+        root = context.folder.path
+        return cls(
+            context.bench,
+            root,
+            context.experiment.seed,
+            lambda: Generator.load(root / "reference", context.trust_code).module,
+        )
+
+    def relative(self, path: Path) -> str:
+        """Return ``path``, which lies in the run folder, as records name it."""
+        return path.relative_to(self.root).as_posix()
 
 
 @dataclass(frozen=True)
@@ -49,60 +83,63 @@ class Contestant:
         return f"{self.who} {self.precision} {ONNX if self.path else EAGER}"
 
 
-def contestants(context: Context, reference: Record, baseline: Record, exported: Record) -> list[Contestant]:
-    """Return everybody in the final table: every variant of each file, and the reference in torch eager."""
-    root = context.folder.path
-    found = []
-    for who, record in (("reference", reference), ("baseline", baseline), ("final", exported)):
-        found += [Contestant(who, precision, root / path) for precision, path in record["files"].items()]
-    return [*found, Contestant("reference", "fp32", None)]
-
-
-def measure_latency(context: Context, everybody: list[Contestant], shipped: str) -> Record:
-    """Return the latency table, and speed-ups by batch.
+def contestants(scene: Scene, records: Mapping[str, Record]) -> list[Contestant]:
+    """Return everybody in the final table: every variant of each file, and the reference in torch eager if it can be.
 
     Args:
-        context: The run.
+        scene: Where.
+        records: By who ("reference", "baseline", "final"): records with ``files``, by precision from the run folder.
+    """
+    found = []
+    for who, record in records.items():
+        found += [Contestant(who, precision, scene.root / path) for precision, path in record["files"].items()]
+    return [*found, *([Contestant("reference", "fp32", None)] if scene.module else [])]
+
+
+def measure_latency(scene: Scene, everybody: list[Contestant], shipped: str) -> Record:
+    """Return the latency table, and speed-ups by batch; those over torch eager where that was measured.
+
+    Args:
+        scene: Where.
         everybody: Who is timed; all in turns, in this process; the speed-up of what ships also in fresh ones.
         shipped: Precision of the file that ships; the reference is taken by its fastest file at each batch.
     """
-    target, by_key = context.experiment.target, {one.key: one for one in everybody}
+    target, by_key = scene.bench.target, {one.key: one for one in everybody}
     after = by_key[f"final {shipped} {ONNX}"]
+    eager = Contestant("reference", "fp32", None).key
     rows, speedup, speedup_vs_eager = list[Record](), dict[str, Any](), dict[str, Any]()
     for batch in sorted({*BATCHES, target.batch}):
-        runners = {one.key: _runner(context, one, batch) for one in everybody}
+        runners = {one.key: _runner(scene, one, batch) for one in everybody}
         probe = probe_for(target.threads)
-        samples = measure_interleaved(runners, seconds=MEASURE_S, seed=context.experiment.seed, probe=probe)
+        samples = measure_interleaved(runners, seconds=MEASURE_S, seed=scene.seed, probe=probe)
         before = by_key[f"reference {_best(samples, 'reference')} {ONNX}"]
         ratios = {key: ratio(samples[before.key], sample) for key, sample in samples.items()}
-        ratios[after.key] = pool([ratios[after.key], *_again(context, before, after, batch)])
-        rows += [_row(context, one, batch, samples[one.key], ratios[one.key]) for one in everybody]
+        ratios[after.key] = pool([ratios[after.key], *_again(scene, before, after, batch)])
+        rows += [_row(scene, one, batch, samples[one.key], ratios[one.key]) for one in everybody]
         speedup[str(batch)] = _speedup(ratios[after.key])
-        speedup_vs_eager[str(batch)] = _speedup(ratio(samples[f"reference fp32 {EAGER}"], samples[after.key]))
+        if eager in by_key:
+            speedup_vs_eager[str(batch)] = _speedup(ratio(samples[eager], samples[after.key]))
     return {"rows": rows, "speedup": speedup, "speedup_vs_eager": speedup_vs_eager}
 
 
-def _again(context: Context, before: Contestant, after: Contestant, batch: int) -> list[Ratio]:
+def _again(scene: Scene, before: Contestant, after: Contestant, batch: int) -> list[Ratio]:
     """Return the ratio of two files as fresh processes find it."""
     assert before.path is not None
     assert after.path is not None
-    target, seed = context.experiment.target, context.experiment.seed
+    target = scene.bench.target
     with tempfile.TemporaryDirectory(prefix="leangen-final-") as folder:
         file = Path(folder) / "inputs.npz"
-        np.savez(file, allow_pickle=False, **draw_inputs(context.family.inputs, batch, context.bench.seed))
+        np.savez(file, allow_pickle=False, **draw_inputs(scene.bench.inputs, batch, scene.bench.seed))
         sides = (Side(one.path, file, target.threads, target.device) for one in (before, after) if one.path)
-        return ratio_over_restarts(*sides, seconds=RESTART_S, restarts=RESTARTS, seed=seed)
+        return ratio_over_restarts(*sides, seconds=RESTART_S, restarts=RESTARTS, seed=scene.seed)
 
 
-def _runner(context: Context, one: Contestant, batch: int) -> Runner:
+def _runner(scene: Scene, one: Contestant, batch: int) -> Runner:
     if one.path is not None:
-        return context.bench.at_batch(batch).runner(one.path)
-    module, target = (
-        Generator.load(context.folder.path / "reference", context.trust_code).module,
-        context.experiment.target,
-    )
-    values = draw_inputs(context.family.inputs, batch, context.bench.seed)
-    return TorchRunner(module, values, threads=target.threads, device=target.device)
+        return scene.bench.at_batch(batch).runner(one.path)
+    assert scene.module is not None
+    target, values = scene.bench.target, draw_inputs(scene.bench.inputs, batch, scene.bench.seed)
+    return TorchRunner(scene.module(), values, threads=target.threads, device=target.device)
 
 
 def _best(samples: Mapping[str, Sample], who: str) -> str:
@@ -120,12 +157,12 @@ def _speedup(found: Ratio) -> Record:
     return {"value": estimate.value, "ci95": list(estimate.ci95)}
 
 
-def _row(context: Context, one: Contestant, batch: int, sample: Sample, compared: Ratio) -> Record:
+def _row(scene: Scene, one: Contestant, batch: int, sample: Sample, compared: Ratio) -> Record:
     latency = summarize(sample).to_milliseconds()
-    threads = context.experiment.target.threads
+    threads = scene.bench.target.threads
     return {
         "who": one.who,
-        "artifact": context.folder.relative(one.path) if one.path else None,
+        "artifact": scene.relative(one.path) if one.path else None,
         "precision": one.precision,
         "runtime": ONNX if one.path else EAGER,
         "batch": batch,
@@ -148,9 +185,9 @@ def write_grids(context: Context, files: Mapping[str, Path], folder: Path) -> No
         write_bytes(folder / f"{name}.png", grid_png(generate(path, rows), columns))
 
 
-def operators_of(context: Context, files: Mapping[str, Path]) -> Record:
+def operators_of(scene: Scene, files: Mapping[str, Path]) -> Record:
     """Return by file what onnxruntime really runs: operator and data type, with how many."""
     return {
-        context.folder.relative(path): {" ".join(key): count for key, count in optimised_operators(path).items()}
+        scene.relative(path): {" ".join(key): count for key, count in optimised_operators(path).items()}
         for path in files.values()
     }

@@ -62,6 +62,21 @@ def judge_held_out(context: Context, files: Mapping[str, Path], progress: Progre
     judge = final_judge(context, progress=progress)
     found = judge.evaluate(files)
     return {
+        **record_of(found),
+        "classes": judge_classes(context, judge, files) if context.family.label else None,
+        "also": {
+            extractor.label: _scores(final_judge(context, extractor, progress=progress).evaluate(files))
+            for extractor in context.also
+        },
+        "neighbours": _neighbours(context, judge, files["final"]),
+        "floor": judge.floor(context.judge_of(Stream.STEPS).real_features).to_json(),
+        "blank": judge.blank().to_json(),
+    }
+
+
+def record_of(found: Mapping[str, Evaluation]) -> Record:
+    """Return scores and differences by who: of the first metric, and of all whose values are numbers."""
+    return {
         "scores": {name: one.primary.to_json() for name, one in found.items()},
         "differences": {
             name: {other: one.primary_difference(other).to_json() for other in one.differences}
@@ -72,14 +87,6 @@ def judge_held_out(context: Context, files: Mapping[str, Path], progress: Progre
             name: {other: _numbers(differences) for other, differences in one.differences.items()}
             for name, one in found.items()
         },
-        "classes": judge_classes(context, judge, files) if context.family.label else None,
-        "also": {
-            extractor.label: _scores(final_judge(context, extractor, progress=progress).evaluate(files))
-            for extractor in context.also
-        },
-        "neighbours": _neighbours(context, judge, files["final"]),
-        "floor": judge.floor(context.judge_of(Stream.STEPS).real_features).to_json(),
-        "blank": judge.blank().to_json(),
     }
 
 

@@ -13,13 +13,13 @@ from benchmarks.inputs import draw_inputs
 from benchmarks.records import BenchmarkError
 from compress.errors import CompressError
 from compress.export import export_onnx, parity
+from compress.files import PARITY_LIMIT
 from compress.generator import Generator
 from compress.running import run_module
 from nas.checks import check_trust
 from nas.context import Context
 from nas.errors import NasError
 from nas.experiment import ReferenceConfig
-from nas.exporting import PARITY_LIMIT
 from nas.folder import REMEDY, FolderError
 from nas.seeds import Stream
 

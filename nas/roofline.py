@@ -1,29 +1,27 @@
 """What limits the file that ships, and the one that it is compared with: rooflines of both on this machine."""
 
-from pathlib import Path
-
 from benchmarks.bottlenecks import bottlenecks
 from benchmarks.inputs import draw_inputs
 from benchmarks.peaks import Peaks, measure_peaks
 from benchmarks.records import BenchmarkError
 from benchmarks.roofline import roofline
-from nas.context import Context
+from nas.final import Scene
 from nas.folder import Record
 
 MEASURE_S = 1.0  # the machine, and each file; with the warm-ups of all it is about five seconds
 
 
-def roofline_of(context: Context, latency: Record, shipped: str) -> Record | None:
+def roofline_of(scene: Scene, latency: Record, shipped: str) -> Record | None:
     """Return the rooflines of the reference's fastest file at the target's batch and of the file that ships.
 
     Null where the target is no CPU. A file that cannot be counted costs its own roofline and nothing else.
 
     Args:
-        context: The run.
+        scene: Where.
         latency: The final latency table.
         shipped: The file that ships, from the run folder.
     """
-    target = context.experiment.target
+    target = scene.bench.target
     if target.device != "cpu":
         return None
     rows = [row for row in latency["rows"] if row["who"] == "reference" and row["artifact"]]
@@ -31,7 +29,7 @@ def roofline_of(context: Context, latency: Record, shipped: str) -> Record | Non
     files = {"reference": str(fastest["artifact"]), "final": shipped}
     try:
         peaks = measure_peaks(target.threads, MEASURE_S)
-        found = [_of_file(context, who, file, peaks) for who, file in files.items()]
+        found = [_of_file(scene, who, file, peaks) for who, file in files.items()]
     except BenchmarkError as error:
         return {"threads": target.threads, "reason": str(error)}
     return {
@@ -42,9 +40,9 @@ def roofline_of(context: Context, latency: Record, shipped: str) -> Record | Non
     }
 
 
-def _of_file(context: Context, who: str, file: str, peaks: Peaks) -> Record:
-    values = draw_inputs(context.family.inputs, context.experiment.target.batch, context.bench.seed)
-    path: Path = context.folder.path / file
+def _of_file(scene: Scene, who: str, file: str, peaks: Peaks) -> Record:
+    values = draw_inputs(scene.bench.inputs, scene.bench.target.batch, scene.bench.seed)
+    path = scene.root / file
     found = roofline(path, values, peaks, seconds=MEASURE_S)
     whole = found.to_json(nodes=False)
     kept = ("batch", "median_ms", "overhead_ms", "macs", "bytes", "bound", "fraction")

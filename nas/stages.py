@@ -20,7 +20,7 @@ from nas.deploying import describe, write_deploy
 from nas.executors import Executor, LocalExecutor
 from nas.experiment import Experiment
 from nas.exporting import export_winner
-from nas.final import contestants, measure_latency, operators_of, write_grids
+from nas.final import Scene, contestants, measure_latency, operators_of, write_grids
 from nas.finalists import choose, schedule_of, train_finalists
 from nas.folder import FolderError, Record, RunFolder
 from nas.held_out import judge_held_out, write_neighbours
@@ -195,8 +195,9 @@ class _Run:
         baseline = self._folder.need(BASELINE, "leangen compress")
         exported = export_winner(self._context, compressed, self._seen_scores(compressed), self._progress)
         self._progress.start("measure", 3, "parts")
-        everybody = contestants(self._context, self._reference_record, baseline, exported)
-        latency = measure_latency(self._context, everybody, exported["precision"])
+        scene = Scene.of(self._context)
+        who = {"reference": self._reference_record, "baseline": baseline, "final": exported}
+        latency = measure_latency(scene, contestants(scene, who), exported["precision"])
         self._progress.update("measure", 1)
         root = self._folder.path
         files = {
@@ -214,8 +215,8 @@ class _Run:
             **exported,
             "latency": latency,
             "quality": quality,
-            "operators": operators_of(self._context, timed),
-            "roofline": roofline_of(self._context, latency, str(exported["shipped"])),
+            "operators": operators_of(scene, timed),
+            "roofline": roofline_of(scene, latency, str(exported["shipped"])),
         }
         self._folder.finish("export", record)
         self._progress.finish("measure")

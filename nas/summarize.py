@@ -5,12 +5,12 @@ import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from benchmarks.cost import count_cost
 from benchmarks.files import read_json
 from compress.quality import Budget
 from nas.candidate import OUTCOMES, Candidate, front_of
 from nas.experiment import Experiment
 from nas.final import GRIDS
+from nas.finished import final_of, model_of, rows_of, setting_of, shipped_latency, steps_of
 from nas.folder import Record, RunFolder
 from nas.held_out import missed_on_held_out
 from nas.insights import curve_of, is_unreached, knobs_of, quality_of
@@ -37,12 +37,14 @@ def summarize_run(experiment: Experiment, folder: RunFolder, command: str, space
         "machine": read_json(folder.path / "machine.json"),
         "verdict": _verdict(experiment, records, final),
         "seconds": _seconds(folder),
-        "reference": _model(folder, "reference", reference, final) if reference else None,
-        "baseline": _model(folder, "baseline", records["baseline"], final) if records["baseline"] and final else None,
-        "final": _final(folder, final) if final else None,
+        "reference": model_of(folder.path, "reference", reference, final) if reference else None,
+        "baseline": model_of(folder.path, "baseline", records["baseline"], final)
+        if records["baseline"] and final
+        else None,
+        "final": final_of(folder.path, final) if final else None,
         "speedup": final["latency"]["speedup"] if final else None,
         "speedup_vs_eager": final["latency"]["speedup_vs_eager"] if final else None,
-        "steps": _steps(records["compressed"]),
+        "steps": steps_of(records["compressed"]),
         "search": _counts(records["candidates"], space_size),
         "tensorrt": final["tensorrt"] if final else None,
         "floor": held_out.get("floor"),
@@ -118,87 +120,8 @@ def _checks(experiment: Experiment, final: Record) -> dict[str, bool]:
     if target.min_speedup is not None:
         checks["target.min_speedup"] = final["latency"]["speedup"][batch]["value"] >= target.min_speedup
     if target.max_latency_ms is not None:
-        checks["target.max_latency_ms"] = _shipped_latency(final)[batch]["median"] <= target.max_latency_ms
+        checks["target.max_latency_ms"] = shipped_latency(final)[batch]["median"] <= target.max_latency_ms
     return checks
-
-
-def _rows_of(final: Record, who: str) -> dict[str, Record]:
-    """Return by batch the row of the fastest file of ``who``; for the result, of the file that ships."""
-    best: dict[str, Record] = {}
-    for row in final["latency"]["rows"]:
-        shipped = who != "final" or row["artifact"] == final["shipped"]
-        if row["who"] == who and row["artifact"] and shipped:
-            batch = str(row["batch"])
-            if batch not in best or row["median_ms"] < best[batch]["median_ms"]:
-                best[batch] = row
-    return best
-
-
-def _latencies(rows: Mapping[str, Record]) -> Record:
-    return {
-        batch: {
-            "median": row["median_ms"],
-            "ci95": row["ci95_ms"],
-            "p95": row["p95_ms"],
-            "precision": row["precision"],
-        }
-        for batch, row in rows.items()
-    }
-
-
-def _shipped_latency(final: Record) -> Record:
-    return _latencies(_rows_of(final, "final"))
-
-
-def _model(folder: RunFolder, who: str, record: Record, final: Record | None) -> Record:
-    fastest = folder.path / record["files"][record["fastest"]]
-    cost = count_cost(folder.path / record["files"]["fp32"])
-    model: Record = {
-        "id": record["id"],
-        "params": cost.params,
-        "macs": cost.macs,
-        "bytes": fastest.stat().st_size,
-        "quality": final["quality"]["scores"][who] if final else None,
-        "scores": _further_scores(final, who) if final else [],
-        "latency_ms": _latencies(_rows_of(final, who)) if final else None,
-    }
-    if who == "reference":
-        return model | {"plateau": record["plateau"], "plateau_gain": record["gain_last_quarter"]}
-    return model | {"artifact": record["files"][record["fastest"]]}
-
-
-def _final(folder: RunFolder, final: Record) -> Record:
-    cost = count_cost(folder.path / final["files"]["fp32"])
-    differences = final["quality"]["differences"]["final"]
-    return {
-        "id": final["id"],
-        "params": cost.params,
-        "macs": cost.macs,
-        "bytes": (folder.path / final["shipped"]).stat().st_size,
-        "quality": final["quality"]["scores"]["final"],
-        "scores": _further_scores(final, "final"),
-        "latency_ms": _shipped_latency(final),
-        "artifact": final["shipped"],
-        "quality_difference": differences["reference"],
-        "baseline_difference": differences.get("baseline"),
-    }
-
-
-def _further_scores(final: Record, who: str) -> list[Record]:
-    """Return the scores of ``who`` on ``held_out`` in other metrics than the first budget's."""
-    first = final["quality"]["scores"][who]["metric"]
-    metrics = final["quality"].get("metrics", {}).get(who, {})
-    return [score for metric, score in metrics.items() if metric != first]
-
-
-def _steps(compressed: Record | None) -> list[Record] | None:
-    if compressed is None:
-        return None
-    return [step | {"ratio": _ratio(step["ratio"])} for step in compressed["steps"]]
-
-
-def _ratio(ratio: Record | None) -> Record | None:
-    return {key: value for key, value in ratio.items() if key != "pairs"} if ratio else None
 
 
 def _counts(candidates: Record | None, space_size: int) -> Record | None:
@@ -261,8 +184,8 @@ def _commands(folder: RunFolder, final: Record | None, command: str) -> list[Rec
         return rows
     after, compare = str(root / final["shipped"]), ["leangen", "bench", "compare"]
     lines = {
-        f"the speed-up at batch {batch}": [*compare, str(root / row["artifact"]), after, *_setting(row)]
-        for batch, row in _rows_of(final, "reference").items()
+        f"the speed-up at batch {batch}": [*compare, str(root / row["artifact"]), after, *setting_of(row)]
+        for batch, row in rows_of(final, "reference").items()
     }
     who = {"reference": str(root / "reference" / "model.onnx"), "result": after}
     for name, file in who.items():
@@ -270,12 +193,6 @@ def _commands(folder: RunFolder, final: Record | None, command: str) -> list[Rec
     lines["pictures"] = ["leangen", "sample", after, "--n", "64", "--seed", "0", "--out", "grid.png"]
     lines["this page"] = ["leangen", "report", str(root)]
     return rows + [{"what": what, "command": shlex.join(words)} for what, words in lines.items()]
-
-
-def _setting(row: Record) -> list[str]:
-    """Return the options with which ``leangen bench compare`` times as ``row`` was timed; 1 is its default."""
-    options = {"--batch": row["batch"], "--threads": row["threads"]}
-    return [word for name, value in options.items() if value != 1 for word in (name, str(value))]
 
 
 def _picking(folder: RunFolder, candidates: Record | None, finalists: Record | None) -> list[Record]:

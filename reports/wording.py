@@ -10,6 +10,7 @@ from reports.summary import Summary
 DASH = "–"
 # Keys that name no limit: why a run ends early where they stand in `verdict.missed`, and what to change.
 _CAUSES = {
+    "compress": "no step made it measurably faster inside the budget, so it ships as it was given (compress)",
     "reference.steps": "the reference learned nothing that others could learn from it (reference.steps)",
     "search.trials": "no candidate finished its training, although some were fast enough: raise search.minutes and "
     "search.trials, or lower search.rungs, and run it with --fresh (search.trials)",
@@ -167,6 +168,8 @@ def verdict_sentence(summary: Summary) -> str:
         asked = _asked_clause(summary)
         return f"{facts}{f': {asked}' if asked else ''}." if clauses[0] else "Every limit and the budget are met."
     asked = " and ".join(summary.verdict.missed) or "a limit"
+    if summary.verdict.missed == ("compress",):
+        return f"Nothing helped: {_CAUSES['compress']}."
     if clauses[0]:
         return f"Missed: {asked}. The best found is {facts}."
     causes = [_CAUSES[key] for key in summary.verdict.missed if key in _CAUSES]

@@ -1,4 +1,7 @@
-"""``leangen run`` and the commands for one stage: an experiment or its run folder in, a verdict out."""
+"""``leangen run`` and the commands for one stage: an experiment or its run folder in, a verdict out.
+
+``compress`` takes strangers' generators too and has a module of its own.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas.cli.compress import compress
 from nas.cli.errors import ANSWER_IS_NO, stderr_console, stdout_console
 from nas.errors import NasError
 
@@ -45,6 +49,11 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+def compress_winner(target: Path, out: Path | None, overrides: Sequence[str], *, trust_code: bool, quiet: bool) -> None:
+    """Compress the winner of a run, given by its folder or its experiment."""
+    _run_stages("compress", *_resolve(target, out, overrides), trust_code=trust_code, quiet=quiet)
+
+
 def run(
     experiment: _FILE,
     out: _OUT = None,
@@ -78,13 +87,6 @@ def search(
 ) -> None:
     """Search, and train the finalists (and the reference, if it is not there yet)."""
     _run_stages("search", *_resolve(target, out, set_ or ()), trust_code=trust_code, quiet=quiet)
-
-
-def compress(
-    target: _TARGET, out: _OUT = None, set_: _SET = None, trust_code: TRUST = False, quiet: QUIET = False
-) -> None:
-    """Prune and quantize the winner; a step that does not help is refused."""
-    _run_stages("compress", *_resolve(target, out, set_ or ()), trust_code=trust_code, quiet=quiet)
 
 
 def export(

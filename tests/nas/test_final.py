@@ -1,5 +1,6 @@
 """The final table: who is in it, and what the speed-ups are taken from."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from benchmarks.records import Ratio, Sample
 from nas import final
-from nas.final import Contestant, contestants, measure_latency
+from nas.final import Contestant, Scene, contestants, measure_latency
 
 
 def sample(seconds: float) -> Sample:
@@ -20,13 +21,22 @@ def context(make_context):
     return make_context(target={"batch": 4})
 
 
-def records() -> tuple[dict[str, Any], ...]:
+@pytest.fixture
+def scene(context):
+    return Scene.of(context)
+
+
+def records() -> dict[str, Any]:
     both = {"fp32": "x/model.onnx", "int8": "x/model.int8.onnx"}
-    return {"files": both}, {"files": both}, {"files": {"fp32": "export/model.onnx"}}
+    return {
+        "reference": {"files": both},
+        "baseline": {"files": both},
+        "final": {"files": {"fp32": "export/model.onnx"}},
+    }
 
 
-def test_everybody_stands_in_the_table(context):
-    keys = [one.key for one in contestants(context, *records())]
+def test_everybody_stands_in_the_table(scene):
+    keys = [one.key for one in contestants(scene, records())]
     assert keys == [
         "reference fp32 onnxruntime",
         "reference int8 onnxruntime",
@@ -37,7 +47,12 @@ def test_everybody_stands_in_the_table(context):
     ]
 
 
-def test_speedup_is_against_the_fastest_file_of_the_reference_at_each_batch(context, monkeypatch):
+def test_a_reference_without_a_module_is_not_run_in_torch(scene):
+    keys = [one.key for one in contestants(replace(scene, module=None), {"final": {"files": {"fp32": "x.onnx"}}})]
+    assert keys == ["final fp32 onnxruntime"]
+
+
+def test_speedup_is_against_the_fastest_file_of_the_reference_at_each_batch(scene, monkeypatch):
     """fp32 is faster up to batch 4 and int8 at 32: 8 / 2 and 6 / 2; torch eager takes 20."""
     times = {
         "reference fp32 onnxruntime": {1: 8, 4: 8, 32: 9},
@@ -46,12 +61,12 @@ def test_speedup_is_against_the_fastest_file_of_the_reference_at_each_batch(cont
         "reference fp32 torch eager": {1: 20, 4: 20, 32: 20},
     }
     everybody = [
-        Contestant("reference", "fp32", context.folder.path / "a.onnx"),
-        Contestant("reference", "int8", context.folder.path / "b.onnx"),
-        Contestant("final", "fp32", context.folder.path / "c.onnx"),
+        Contestant("reference", "fp32", scene.root / "a.onnx"),
+        Contestant("reference", "int8", scene.root / "b.onnx"),
+        Contestant("final", "fp32", scene.root / "c.onnx"),
         Contestant("reference", "fp32", None),
     ]
-    monkeypatch.setattr(final, "_runner", lambda context, one, batch: SimpleNamespace(batch=batch))
+    monkeypatch.setattr(final, "_runner", lambda scene, one, batch: SimpleNamespace(batch=batch))
     monkeypatch.setattr(final, "peak_mib", lambda *_: 50.0)
     monkeypatch.setattr(
         final,
@@ -59,7 +74,7 @@ def test_speedup_is_against_the_fastest_file_of_the_reference_at_each_batch(cont
         lambda runners, **_: {key: sample(times[key][runner.batch] / 1e3) for key, runner in runners.items()},
     )
     monkeypatch.setattr(final, "_again", lambda *_: [])
-    table = measure_latency(context, everybody, "fp32")
+    table = measure_latency(scene, everybody, "fp32")
     assert {batch: one["value"] for batch, one in table["speedup"].items()} == pytest.approx({"1": 4, "4": 4, "32": 3})
     assert table["speedup_vs_eager"]["32"]["value"] == pytest.approx(10)
     assert [row["batch"] for row in table["rows"]] == [1] * 4 + [4] * 4 + [32] * 4
@@ -70,9 +85,9 @@ def test_speedup_is_against_the_fastest_file_of_the_reference_at_each_batch(cont
     assert (eager["artifact"], eager["peak_mib"]) == (None, None)
 
 
-def test_the_speedup_is_that_of_several_processes(context, monkeypatch):
+def test_the_speedup_is_that_of_several_processes(scene, monkeypatch):
     """This process says 4 times, two others 4.4 and 4 / 1.1: their mean, and an interval as wide as they differ."""
-    a, c = (context.folder.path / name for name in ("a.onnx", "c.onnx"))
+    a, c = (scene.root / name for name in ("a.onnx", "c.onnx"))
     everybody = [Contestant("reference", "fp32", path) for path in (a, None)] + [Contestant("final", "fp32", c)]
     times = {"reference fp32 onnxruntime": 8e-3, "final fp32 onnxruntime": 2e-3, "reference fp32 torch eager": 2e-2}
     monkeypatch.setattr(final, "_runner", lambda *_: None)
@@ -81,7 +96,7 @@ def test_the_speedup_is_that_of_several_processes(context, monkeypatch):
     others = [Ratio(0.25 * factor, (0.249 * factor, 0.251 * factor), 50) for factor in (1.1, 1 / 1.1)]
     asked = []
     monkeypatch.setattr(final, "ratio_over_restarts", lambda a, b, **_: asked.append((a.model, b.model)) or others)
-    table = measure_latency(context, everybody, "fp32")
+    table = measure_latency(scene, everybody, "fp32")
     assert asked == [(a, c)] * 3  # batches 1, 4 and 32
     found = table["speedup"]["1"]
     assert found["value"] == pytest.approx(4)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from nas.final import Scene
 from nas.roofline import roofline_of
 
 
@@ -23,14 +24,14 @@ def test_a_run_says_what_limits_its_files(tiny_run):
 
 
 def test_no_roofline_where_the_target_is_a_gpu():
-    context = SimpleNamespace(experiment=SimpleNamespace(target=SimpleNamespace(device="cuda")))
-    assert roofline_of(context, {"rows": []}, "export/model.onnx") is None
+    scene = SimpleNamespace(bench=SimpleNamespace(target=SimpleNamespace(device="cuda")))
+    assert roofline_of(scene, {"rows": []}, "export/model.onnx") is None
 
 
 def test_a_file_that_cannot_be_run_costs_its_roofline_and_nothing_else(make_context, shortened):
-    context = make_context()
+    scene = Scene.of(make_context())
     rows = [{"who": "reference", "artifact": "no.onnx", "batch": 1, "median_ms": 1.0}]
-    found = roofline_of(context, {"rows": rows}, "export/no.onnx")
+    found = roofline_of(scene, {"rows": rows}, "export/no.onnx")
     assert found is not None
     assert "no.onnx" in found["reason"]
     with pytest.raises(KeyError):

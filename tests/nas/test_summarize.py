@@ -21,8 +21,8 @@ def experiment(**sections: Any) -> Experiment:
 @pytest.fixture
 def summarize(tmp_path, monkeypatch, quality):
     """Summarize a folder that holds the given records."""
-    monkeypatch.setattr("nas.summarize._model", lambda *_: {"id": "x"})
-    monkeypatch.setattr("nas.summarize._final", lambda *_: {"id": "y"})
+    monkeypatch.setattr("nas.summarize.model_of", lambda *_: {"id": "x"})
+    monkeypatch.setattr("nas.summarize.final_of", lambda *_: {"id": "y"})
 
     def do(one: Experiment, path: Path = tmp_path / "run", **records: dict[str, Any]) -> dict[str, Any]:
         folder = RunFolder.create(path, one)

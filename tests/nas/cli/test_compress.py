@@ -1,0 +1,155 @@
+"""``leangen compress`` of what leangen did not find, from the command line to the report."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.inputs import draw_inputs
+from benchmarks.runtimes.onnx import generate, input_specs, optimised_operators
+from compress.export import export_onnx
+from compress.generator import Generator
+from nas.cli import app
+from nas.sources import parse_input
+
+STRANGER = '''
+import torch
+from torch import nn
+
+class Stranger(nn.Module):
+    """A stock DCGAN for one class at a time."""
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(3, 4)
+        self.stem = nn.Linear(12, 64 * 4 * 4)
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(64), nn.ReLU(),
+            nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.BatchNorm2d(32), nn.ReLU(),
+            nn.ConvTranspose2d(32, 1, 4, 2, 1), nn.Tanh(),
+        )
+    def forward(self, z, label):
+        x = self.stem(torch.cat([z, self.embed(label)], dim=1))
+        return self.body(x.unflatten(1, (64, 4, 4)))
+
+def make():
+    torch.manual_seed(0)
+    return Stranger()
+
+def loudness(pictures):
+    return float(abs(pictures).mean())
+
+loudness.direction = "higher"
+'''
+
+
+INPUTS = ("--inputs", "z:Nx8", "--inputs", "label:N:int64:0..2")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    (tmp_path / "stranger_code.py").write_text(STRANGER)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("stranger_code", None)
+
+
+@pytest.fixture
+def file(home):
+    """The stranger's generator as an ONNX file, without metadata of ours."""
+    specs = tuple(map(parse_input, INPUTS[1::2]))
+    generator = Generator.from_factory("stranger_code:make", {}, specs, trust_code=True)
+    export_onnx(generator, home / "model.onnx")
+    model = onnx.load(home / "model.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, home / "model.onnx")
+    return home / "model.onnx"
+
+
+def leangen(*words, says=0):
+    found = CliRunner().invoke(app, ["compress", *map(str, words)])
+    assert found.exit_code == says, found.output
+    return found.output
+
+
+def test_an_onnx_file_to_a_faster_one_and_its_report(home, file, shortened):
+    said = leangen(file, *INPUTS, "--out", "out", "--budget", "distance<=0.1")
+    assert "faster at batch 1" in said
+    summary = json.loads((home / "out/summary.json").read_text())
+    assert summary["verdict"]["met"]
+    steps = {step["name"]: step for step in summary["steps"]}
+    assert steps["quantize per tensor, unfolded"]["kept"], steps
+    assert summary["baseline"] is summary["search"] is summary["candidates"] is None
+    assert any("pruning and distillation were not possible" in note for note in summary["notes"])
+    shipped = home / "out" / summary["final"]["artifact"]
+    assert ("ConvTranspose", "float32") not in optimised_operators(shipped)
+    assert [spec.name for spec in input_specs(shipped)] == ["z", "label"]
+    rows = draw_inputs(input_specs(shipped), 12, 0)
+    assert np.abs(generate(shipped, rows) - generate(file, rows)).mean() < 0.1
+    page = (home / "out/report/index.html").read_text()
+    assert "how good they are, nobody judged" in page
+    card = (home / "out/export/deploy/README.md").read_text()
+    assert "which was given model.onnx" in card
+    assert (home / "out/report/final.png").read_bytes()[:4] == b"\x89PNG"
+    before = {path: path.stat().st_mtime_ns for path in (home / "out").rglob("*.json")}
+    leangen(file, *INPUTS, "--out", "out", "--budget", "distance<=0.1")
+    assert before == {path: path.stat().st_mtime_ns for path in (home / "out").rglob("*.json")}
+    assert "another request" in leangen(file, *INPUTS, "--out", "out", says=2)
+
+
+def test_the_deployed_program_draws(home, file, shortened):
+    leangen(file, *INPUTS, "--out", "out", "--budget", "distance<=0.1")
+    deploy = home / "out/export/deploy"
+    subprocess.run(
+        [sys.executable, "-P", "draw.py", "--n", "4", "--out", "grid.png"], cwd=deploy, check=True, timeout=120
+    )
+    assert (deploy / "grid.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_module_is_judged_by_a_function_of_ones_own(home, shortened):
+    leangen(
+        "stranger_code:make", *INPUTS, "--quality", "stranger_code:loudness", "--budget", "loudness>=-20%", "--out",
+        "out", "--minutes", "0.05",
+    )  # fmt: skip
+    summary = json.loads((home / "out/summary.json").read_text())
+    assert summary["final"]["quality"]["metric"] == "loudness"
+    assert "nobody judged" not in " ".join(summary["notes"])
+    assert summary["speedup_vs_eager"]["1"]["value"] > 0
+    assert [step["name"] for step in summary["steps"]][0] == "prune 50%"
+    assert (home / "out/compressed/kept/weights.safetensors").is_file()
+
+
+def test_where_nothing_helps_the_answer_is_no(home, file, shortened):
+    said = leangen(file, *INPUTS, "--out", "out", "--budget", "distance<=0.0000000001", says=1)
+    summary = json.loads((home / "out/summary.json").read_text())
+    kept = [step["name"] for step in summary["steps"] if step["kept"]]
+    assert kept in ([], ["clean up"])
+    assert ("Nothing helped" in said) == (kept == []), said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("model.onnx",), "with --out"),
+        (("model.onnx", "--out", "out"), "label"),
+        (("model.onnx", *INPUTS, "--out", "."), "holds something else"),
+        (("model.onnx", *INPUTS, "--out", "out", "--budget", "fid<=+5%"), "--quality package.module:function"),
+        (("model.onnx", *INPUTS, "--out", "out", "--budget", "distance>=1"), "lower is better"),
+        (("model.onnx", *INPUTS, "--out", "out", "--recipe", "magic"), "auto or quantize"),
+        (("model.onnx", *INPUTS, "--out", "out", "--set", "a=1"), "changes an experiment"),
+        (("model.onnx", *INPUTS, "--out", "out", "--weights", "w.safetensors"), "belong to a module"),
+        (("stranger_code:make", "--out", "out"), "--inputs"),
+        (("stranger_code:nothing", *INPUTS, "--out", "out"), "cannot be imported"),
+        (("stranger_code:make", "--inputs", "z:Nx9", "--inputs", "label:N:int64:0..2", "--out", "out"), "cannot draw"),
+        (("missing.onnx", "--out", "out"), "missing.onnx"),
+        ((".", "--budget", "fid<=1"), "--set quality.budget"),
+    ],
+)
+def test_bad_input_is_refused_in_a_clear_line_and_leaves_nothing(home, file, words, says):
+    said = leangen(*words, says=2)
+    assert says in " ".join(said.split()), said
+    assert not (home / "out").exists()
