@@ -8,17 +8,18 @@ from __future__ import annotations
 import itertools
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
 
 from compress.errors import CompressError
 from compress.plain import plain_json, require_list
-from search_spaces.channels import keep_channels
+from search_spaces.channels import ChannelGroup, Slice, keep_channels
 from search_spaces.space import SearchSpaceError
 
 MAX_EDITS = 256
+MAX_GROUPS, MAX_SLICES, MAX_CHANNELS = 2**12, 2**12, 2**24
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,80 @@ EditFunction = Callable[[nn.Module, Mapping[str, Any]], nn.Module]
 
 
 def _apply_prune(module: nn.Module, settings: Mapping[str, Any]) -> nn.Module:
-    """Keep the channels in ``{"kept": {group: [indices]}}``."""
+    """Keep the channels in ``{"kept": {group: [indices]}}``, of ``"groups"`` or else of those the module declares."""
     kept = settings.get("kept")
-    if set(settings) != {"kept"} or not isinstance(kept, dict) or not all(isinstance(v, list) for v in kept.values()):
-        raise CompressError(f"The edit prune is {{'kept': {{group: [indices]}}}}, found {reprlib.repr(settings)}.")
-    keep_channels(module, kept)
+    known = set(settings) <= {"kept", "groups"}
+    if not known or not isinstance(kept, dict) or not all(isinstance(v, list) for v in kept.values()):
+        raise CompressError(
+            "The edit prune is {'kept': {group: [indices]}}, and 'groups' if these were traced, "
+            f"found {reprlib.repr(settings)}."
+        )
+    keep_channels(module, kept, read_groups(settings["groups"]) if "groups" in settings else None)
     return module
+
+
+def groups_to_json(groups: Iterable[ChannelGroup]) -> list[dict[str, Any]]:
+    """Return what ``read_groups`` reads: ``{"name", "size", "slices"}`` each; a slice of a whole axis has no offset."""
+    return [
+        {
+            "name": group.name,
+            "size": group.size,
+            "slices": [{k: v for k, v in asdict(part).items() if v is not None} for part in group.slices],
+        }
+        for group in groups
+    ]
+
+
+def read_groups(data: object) -> tuple[ChannelGroup, ...]:
+    """Return channel groups from JSON; whether they fit a module is checked where they are applied.
+
+    Raises:
+        CompressError: a field is missing, surplus or of the wrong type or range; there are too many of something.
+    """
+    values = require_list("groups", data)
+    groups = tuple(_read_group(value) for value in values[: MAX_GROUPS + 1])
+    if len(groups) > MAX_GROUPS or len({group.name for group in groups}) != len(groups):
+        raise CompressError(f"There are at most {MAX_GROUPS} groups, each of its own name. Is it the right file?")
+    return groups
+
+
+def _read_group(data: object) -> ChannelGroup:
+    if not isinstance(data, dict) or set(data) != {"name", "size", "slices"}:
+        raise CompressError(f"A group is an object with name, size and slices, found {reprlib.repr(data)}. Correct it.")
+    slices = require_list("slices", data["slices"])
+    if not 0 < len(slices) <= MAX_SLICES:
+        raise CompressError(f"A group has 1 to {MAX_SLICES} slices, found {len(slices)}. Is it the right file?")
+    parts = tuple(_read_slice(value) for value in slices)
+    return ChannelGroup(_text("name", data["name"]), _count("size", data["size"], 1), parts)
+
+
+def _read_slice(data: Any) -> Slice:
+    needed = {"module", "axis", "repeat"}
+    if (
+        not isinstance(data, dict)
+        or not needed <= set(data) <= needed | {"offset"}
+        or data["axis"] not in ("out", "in")
+    ):
+        raise CompressError(
+            "A slice is an object with module, axis ('out' or 'in'), repeat and perhaps offset, "
+            f"found {reprlib.repr(data)}. Correct it."
+        )
+    offset = _count("offset", data["offset"], 0) if "offset" in data else None
+    return Slice(_text("module", data["module"]), data["axis"], _count("repeat", data["repeat"], 1), offset)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise CompressError(f"The {name} must be a text that is not empty, found {reprlib.repr(value)}. Correct it.")
+    return value
+
+
+def _count(name: str, value: object, low: int) -> int:
+    if type(value) is not int or not low <= value <= MAX_CHANNELS:
+        raise CompressError(
+            f"The {name} must be a whole number from {low} to {MAX_CHANNELS}, found {reprlib.repr(value)}. Correct it."
+        )
+    return value
 
 
 _QUANTIZE_SETTINGS: Mapping[str, type | tuple[type, ...]] = {

@@ -1,4 +1,5 @@
-"""Structured pruning by channel groups: exact where a module says which channels live and die together.
+"""Structured pruning by channel groups: of a module that says which channels live and die together, or of a stranger,
+whose groups are traced.
 
 Removing a channel behind batch normalisation is the same as silencing it, so the pruned module's output must equal
 that of the old module with those channels at zero. ``assert_pruned_is_masked`` checks it on real inputs.
@@ -7,6 +8,7 @@ that of the old module with those channels at zero. ``assert_pruned_is_masked`` 
 from __future__ import annotations
 
 import copy
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -14,10 +16,13 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
+from compress.edits import groups_to_json
 from compress.errors import CompressError
 from compress.generator import Edit, Generator
 from compress.running import Array, run_module
+from compress.tracing import traced_groups
 from search_spaces.channels import ChannelGroup, HasChannelGroups, Slice, is_depthwise, zero_channels
 from search_spaces.norms import ConditionalNorm
 from search_spaces.space import SearchSpaceError
@@ -36,17 +41,18 @@ def prune(
     """Return ``generator`` without the least important ``ratio`` of the channels of every group, not yet recovered.
 
     Args:
-        generator: Its module declares ``channel_groups()``. Stays as it is.
+        generator: Its module declares ``channel_groups()``, or they are traced on ``inputs``. Stays as it is.
         ratio: Share to remove, above 0 and below 1. Widths are rounded to a multiple, see ``kept_count``.
         multiple: Kernels like widths that are multiples of 8 (16 for int8).
         importance: How channels are ranked, see ``rank_channels``.
-        inputs: A few latents, (n, *shape) a name. Needed to rank by "output"; if given, pruned = masked is asserted.
+        inputs: A few latents, (n, *shape) a name. Needed to rank by "output" and to trace; if given, pruned = masked is
+            asserted.
 
     Raises:
-        CompressError: the module declares no groups, ``ratio`` or ``multiple`` is out of range, no group is wide
-            enough to lose a channel, or the pruned module differs from the masked one.
+        CompressError: the module declares no groups and none can be traced, ``ratio`` or ``multiple`` is out of
+            range, no group is wide enough to lose a channel, or the pruned module differs from the masked one.
     """
-    groups = channel_groups(generator.module)
+    groups = channel_groups(generator.module, inputs)
     counts = {group.name: kept_count(group.size, ratio, multiple) for group in groups}
     if all(counts[group.name] == group.size for group in groups):
         sizes = ", ".join(f"{group.name} {group.size}" for group in groups)
@@ -60,25 +66,38 @@ def prune(
         for group in groups
         if counts[group.name] < group.size
     }
-    pruned = generator.with_edit(Edit("prune", {"kept": kept}))
+    cut = [group for group in groups if group.name in kept]
+    traced = {} if declared_groups(generator.module) else {"groups": groups_to_json(cut)}
+    pruned = generator.with_edit(Edit("prune", {"kept": kept} | traced))
     if inputs is not None:
-        assert_pruned_is_masked(generator.module, pruned.module, kept, inputs)
+        assert_pruned_is_masked(generator.module, pruned.module, kept, inputs, groups=groups)
     return pruned
 
 
-def channel_groups(module: nn.Module) -> tuple[ChannelGroup, ...]:
-    """Return the groups that ``module`` declares.
+def declared_groups(module: nn.Module) -> tuple[ChannelGroup, ...]:
+    """Return the groups that ``module`` declares, perhaps none."""
+    return module.channel_groups() if isinstance(module, HasChannelGroups) else ()
+
+
+def channel_groups(module: nn.Module, inputs: Mapping[str, Array] | None = None) -> tuple[ChannelGroup, ...]:
+    """Return the groups that ``module`` declares, or else those that can be traced on ``inputs``.
 
     Raises:
-        CompressError: it declares none.
+        CompressError: there are none.
     """
-    groups = module.channel_groups() if isinstance(module, HasChannelGroups) else ()
-    if not groups:
-        raise CompressError(
-            f"{type(module).__name__} declares no channel groups, so nothing says which channels can go together. "
-            "Give it a method channel_groups() (see search_spaces.channels), or leave pruning out of the recipe."
-        )
-    return groups
+    if declared := declared_groups(module):
+        return declared
+    found = "nothing says which channels can go together"
+    if inputs is not None:
+        traced = traced_groups(module, inputs)
+        if traced.groups:
+            return traced.groups
+        reasons = "; ".join(f"{name}: {why}" if name else why for name, why in traced.left_alone.items())
+        found = f"they were traced, and none was found ({textwrap.shorten(reasons, 500) or 'it has no layers'})"
+    raise CompressError(
+        f"{type(module).__name__} declares no channel groups, and {found}. Give it a method channel_groups() (see "
+        f"search_spaces.channels), {'' if inputs else 'pass inputs to trace them, '}or leave pruning out of the recipe."
+    )
 
 
 def kept_count(size: int, ratio: float, multiple: int) -> int:
@@ -140,19 +159,22 @@ def assert_pruned_is_masked(
     kept: Mapping[str, Sequence[int]],
     inputs: Mapping[str, Array],
     tolerance: float = 1e-5,
+    *,
+    groups: Sequence[ChannelGroup] | None = None,
 ) -> float:
     """Return the largest difference between ``after`` and ``before`` with the removed channels silenced.
 
     Silenced: weights and biases of the layers that make them, scale and shift of their norms. Both are run in eval
-    mode, before any recovery.
+    mode, before any recovery. ``groups`` default to those that ``before`` declares.
 
     Raises:
-        CompressError: they differ by more than ``tolerance`` (images are in [-1, 1]); so do a norm that mixes
-            channels (GroupNorm) and an activation that does not map 0 to 0.
+        CompressError: their images differ in shape or by more than ``tolerance`` (images are in [-1, 1]); so do a
+            norm that mixes channels (GroupNorm) and an activation that does not map 0 to 0.
     """
     masked = copy.deepcopy(before)
-    _silence(masked, kept)
-    difference = float(np.abs(run_module(masked, inputs) - run_module(after, inputs)).max())
+    _silence(masked, kept, groups)
+    wanted, found = run_module(masked, inputs), run_module(after, inputs)
+    difference = float(np.abs(wanted - found).max()) if wanted.shape == found.shape else np.inf
     if not difference <= tolerance:
         raise CompressError(
             f"A pruned module must draw what the masked one draws, but they differ by {difference:.3g} "
@@ -161,9 +183,11 @@ def assert_pruned_is_masked(
     return difference
 
 
-def _silence(module: nn.Module, kept: Mapping[str, Sequence[int]]) -> None:
+def _silence(
+    module: nn.Module, kept: Mapping[str, Sequence[int]], groups: Sequence[ChannelGroup] | None = None
+) -> None:
     try:
-        zero_channels(module, kept)
+        zero_channels(module, kept, groups)
     except SearchSpaceError as error:
         raise CompressError(f"These channels cannot be masked: {error}") from error
 
@@ -172,23 +196,27 @@ def _folded_norms(module: nn.Module, group: ChannelGroup) -> Array:
     """Return sqrt(sum over producers of (norm of its weights * scale of what follows it)²); (size,)."""
     total = torch.zeros(group.size, dtype=torch.float64)
     squares, scales = torch.zeros_like(total), torch.ones_like(total)  # of the producer at hand
-    for part in (part for part in group.slices if part.axis == "out"):
-        scale = _carried_scale(module, part)
+    for at, part in enumerate(part for part in group.slices if part.axis == "out"):
+        layer = module.get_submodule(part.module)
+        span = part.span(group.size)
+        makes = at == 0 and isinstance(layer, nn.Embedding)  # a table further on shifts or scales, for each class
+        scale = None if makes else _carried_scale(module, part)
         if scale is not None:
-            scales = scales * scale.reshape(group.size, part.repeat).mean(dim=1)
+            scales = scales * scale[span].reshape(group.size, part.repeat).mean(dim=1)
             continue
         total += squares * scales.square()
-        squares, scales = _weight_squares(module.get_submodule(part.module), group.size), torch.ones_like(total)
+        rows = _weight_squares(layer)[span]
+        squares, scales = rows.reshape(group.size, part.repeat).sum(dim=1), torch.ones_like(total)
     return np.asarray((total + squares * scales.square()).sqrt().numpy())
 
 
-def _weight_squares(layer: nn.Module, size: int) -> torch.Tensor:
-    """Return the sum of squares of the weights that make each of ``size`` channels, float64 (size,)."""
+def _weight_squares(layer: nn.Module) -> torch.Tensor:
+    """Return the sum of squares of the weights that make each index along "out", float64 (indices,)."""
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
     rows = weight.detach().double().cpu()
-    rows = rows.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else rows
-    return rows.reshape(size, -1).square().sum(dim=1)
+    rows = rows.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d | nn.Embedding) else rows
+    return rows.flatten(1).square().sum(dim=1)
 
 
 def _carried_scale(module: nn.Module, part: Slice) -> torch.Tensor | None:
@@ -198,11 +226,13 @@ def _carried_scale(module: nn.Module, part: Slice) -> torch.Tensor | None:
     conditional norm by their root mean square. Its shifts per class are left out, as a norm's shift is.
     """
     layer = module.get_submodule(part.module)
-    if isinstance(layer, _BatchNorm):
+    if isinstance(layer, _BatchNorm | _InstanceNorm):
         return _norm_scale(layer)
+    if isinstance(layer, nn.PReLU):
+        return torch.ones(layer.num_parameters, dtype=torch.float64)
     if is_depthwise(layer):
         assert isinstance(layer, nn.Conv2d)
-        return _weight_squares(layer, layer.out_channels).sqrt()
+        return _weight_squares(layer).sqrt()
     if isinstance(layer, nn.Embedding):
         owner = module.get_submodule(part.module.rpartition(".")[0])
         table = layer.weight.detach().double().cpu()
@@ -211,7 +241,7 @@ def _carried_scale(module: nn.Module, part: Slice) -> torch.Tensor | None:
     return None
 
 
-def _norm_scale(norm: _BatchNorm) -> torch.Tensor:
+def _norm_scale(norm: _BatchNorm | _InstanceNorm) -> torch.Tensor:
     """Return |gamma| / sqrt(running variance + epsilon), float64 (features,)."""
     scale = torch.ones(norm.num_features, dtype=torch.float64)
     if norm.weight is not None:
@@ -228,7 +258,7 @@ def _output_changes(module: nn.Module, groups: Sequence[ChannelGroup], inputs: M
     for group in groups:
         changes[group.name] = np.zeros(group.size)
         for channel in range(group.size if group.size > 1 else 0):
-            _silence(probe, {group.name: [c for c in range(group.size) if c != channel]})
+            _silence(probe, {group.name: [c for c in range(group.size) if c != channel]}, groups)
             changes[group.name][channel] = np.mean((run_module(probe, inputs) - whole) ** 2)
             probe.load_state_dict(module.state_dict())
     return changes

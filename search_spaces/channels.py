@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from search_spaces.space import SearchSpaceError, nearest
 
@@ -24,18 +25,26 @@ Axis = Literal["out", "in"]
 
 @dataclass(frozen=True)
 class Slice:
-    """One axis of one layer: channel ``c`` owns the indices ``c * repeat .. c * repeat + repeat - 1`` of it.
+    """One axis of one layer: channel ``c`` owns the ``repeat`` indices from ``offset + c * repeat`` on.
 
     Args:
         module: Dotted path inside the generator.
         axis: "out" for what a layer makes, "in" for what it reads. Norms, a class's tables and depthwise
             convolutions, which carry channels through, are cut along "out".
         repeat: Indices per channel: side² for a linear layer that is reshaped to maps, r² before a PixelShuffle(r).
+        offset: Where the group begins on an axis that it shares, as behind a concatenation. None: the whole axis is
+            the group's, and its size is checked.
     """
 
     module: str
     axis: Axis
     repeat: int = 1
+    offset: int | None = None
+
+    def span(self, size: int) -> slice:
+        """Indices that ``size`` channels own."""
+        start = self.offset or 0
+        return slice(start, start + size * self.repeat)
 
 
 @dataclass(frozen=True)
@@ -67,16 +76,16 @@ def keep_channels(
     Everything is checked before anything is changed.
 
     Args:
-        module: Made of Conv2d, ConvTranspose2d, Linear, BatchNorm and Embedding where the groups touch it.
+        module: Where the groups touch it, made of the layers that ``axis_size`` knows.
         kept: Group name -> channels to keep, increasing. Groups that are not named stay whole.
         groups: Default: ``module.channel_groups()``.
 
     Raises:
-        SearchSpaceError: an unknown group; no channel, an unsorted or a missing one; a layer that cannot be sliced.
+        SearchSpaceError: an unknown group; no channel, an unsorted or a missing one; a layer that cannot be sliced;
+            two groups that own the same index.
     """
-    cuts = _plan_cuts(module, kept, groups)
-    for layer, axis, index in cuts:
-        _slice_layer(layer, axis, index)
+    for cut in _plan_cuts(module, kept, groups):
+        _slice_layer(cut.layer, cut.axis, cut.kept.nonzero().flatten())
 
 
 def zero_channels(
@@ -90,24 +99,33 @@ def zero_channels(
     Raises:
         SearchSpaceError: as ``keep_channels``.
     """
-    for layer, axis, index in _plan_cuts(module, kept, groups):
-        if axis == "in":
+    for cut in _plan_cuts(module, kept, groups):
+        if cut.axis == "in":
             continue
-        removed = torch.ones(_axis_size(layer, "out"), dtype=torch.bool)
-        removed[index] = False
+        removed = (~cut.kept).nonzero().flatten()
         with torch.no_grad():
-            for name, dimension in _tensors(layer, "out").items():
+            for name, dimension in _tensors(cut.layer, "out").items():
                 if name in {"weight", "bias"}:
-                    tensor = getattr(layer, name)
-                    tensor.index_fill_(dimension, removed.nonzero().flatten().to(tensor.device), 0.0)
+                    tensor = getattr(cut.layer, name)
+                    tensor.index_fill_(dimension, removed.to(tensor.device), 0.0)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What becomes of one axis of one layer, bool (axis size,) each; on the CPU even where modules are made on meta."""
+
+    layer: nn.Module
+    axis: Axis
+    kept: torch.Tensor
+    owned: torch.Tensor
 
 
 def _plan_cuts(
     module: nn.Module, kept: Mapping[str, Sequence[int]], groups: Sequence[ChannelGroup] | None
-) -> list[tuple[nn.Module, Axis, torch.Tensor]]:
-    """Every (layer, axis, indices to keep), checked against the module as it is."""
+) -> list[_Cut]:
+    """One cut for every axis that a named group touches, checked against the module as it is."""
     by_name = {group.name: group for group in (_own_groups(module) if groups is None else groups)}
-    cuts: list[tuple[nn.Module, Axis, torch.Tensor]] = []
+    cuts: dict[tuple[nn.Module, Axis], _Cut] = {}
     for name, channels in kept.items():
         if name not in by_name:
             raise SearchSpaceError(
@@ -118,8 +136,29 @@ def _plan_cuts(
         _check_channels(group, channels)
         for part in group.slices:
             layer = _find_layer(module, group, part)
-            cuts.append((layer, part.axis, _indices(channels, part.repeat)))
-    return cuts
+            cut = cuts.setdefault((layer, part.axis), _whole(layer, part.axis))
+            _mark(cut, group, part, channels)
+    return list(cuts.values())
+
+
+def _whole(layer: nn.Module, axis: Axis) -> _Cut:
+    size = axis_size(layer, axis)
+    kept = torch.ones(size, dtype=torch.bool, device="cpu")
+    return _Cut(layer, axis, kept, torch.zeros_like(kept))
+
+
+def _mark(cut: _Cut, group: ChannelGroup, part: Slice, channels: Sequence[int]) -> None:
+    """Enter one slice into ``cut``."""
+    span = part.span(group.size)
+    if cut.owned[span].any():
+        raise SearchSpaceError(
+            f"group {group.name!r}: indices {span.start} to {span.stop - 1} of {part.module}.{part.axis} are owned "
+            "by another slice too; let every index belong to one channel"
+        )
+    cut.owned[span] = True
+    rows = torch.zeros(group.size, dtype=torch.bool, device="cpu")
+    rows[list(channels)] = True
+    cut.kept[span] = rows.repeat_interleave(part.repeat)
 
 
 def _own_groups(module: nn.Module) -> tuple[ChannelGroup, ...]:
@@ -146,19 +185,18 @@ def _find_layer(module: nn.Module, group: ChannelGroup, part: Slice) -> nn.Modul
         raise SearchSpaceError(
             f"group {group.name!r} names the layer {part.module!r}, which is not there; correct the group"
         ) from error
-    size = _axis_size(layer, part.axis)
-    if size != group.size * part.repeat:
+    size, wanted = axis_size(layer, part.axis), group.size * part.repeat
+    if part.offset is None and size != wanted:
         raise SearchSpaceError(
             f"group {group.name!r}: {part.module}.{part.axis} must have {group.size} x {part.repeat} indices, "
             f"found {size}; correct the group"
         )
+    if part.offset is not None and not 0 <= part.offset <= size - wanted:
+        raise SearchSpaceError(
+            f"group {group.name!r}: {part.module}.{part.axis} must have {group.size} x {part.repeat} indices from "
+            f"{part.offset} on, found {size} in all; correct the group"
+        )
     return layer
-
-
-def _indices(channels: Sequence[int], repeat: int) -> torch.Tensor:
-    """(len(channels) * repeat,) int64."""
-    first = torch.tensor(list(channels), dtype=torch.int64) * repeat
-    return (first[:, None] + torch.arange(repeat)).flatten()
 
 
 def is_depthwise(layer: nn.Module) -> bool:
@@ -179,17 +217,24 @@ def _sizes(layer: nn.Module) -> dict[Axis, str]:
         return {"out": "out_channels", "in": "in_channels"}
     if isinstance(layer, nn.Linear):
         return {"out": "out_features", "in": "in_features"}
-    if isinstance(layer, _BatchNorm):
+    if isinstance(layer, _BatchNorm | _InstanceNorm):
         return {"out": "num_features"}
     if isinstance(layer, nn.Embedding):
         return {"out": "embedding_dim"}
+    if isinstance(layer, nn.PReLU):
+        return {"out": "num_parameters"}
     raise SearchSpaceError(
-        "only Conv2d, ConvTranspose2d, Linear, BatchNorm and Embedding can be sliced, "
+        "only Conv2d, ConvTranspose2d, Linear, BatchNorm, InstanceNorm, Embedding and PReLU can be sliced, "
         f"found {type(layer).__name__}; leave this layer out of the groups"
     )
 
 
-def _axis_size(layer: nn.Module, axis: Axis) -> int:
+def axis_size(layer: nn.Module, axis: Axis) -> int:
+    """Indices along one axis of a layer.
+
+    Raises:
+        SearchSpaceError: a layer that cannot be sliced, or not along this axis.
+    """
     sizes = _sizes(layer)
     if axis not in sizes:
         raise SearchSpaceError(f"{type(layer).__name__} has no axis {axis!r}; use {' or '.join(sizes)}")
@@ -200,10 +245,12 @@ def _axis_size(layer: nn.Module, axis: Axis) -> int:
 
 def _tensors(layer: nn.Module, axis: Axis) -> dict[str, int]:
     """Name of each tensor of ``layer`` that has ``axis`` -> the dimension along which it lies."""
-    if isinstance(layer, _BatchNorm):
+    if isinstance(layer, _BatchNorm | _InstanceNorm):
         names = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), 0)
     elif isinstance(layer, nn.Embedding):
         names = {"weight": 1}
+    elif isinstance(layer, nn.PReLU):
+        names = {"weight": 0}
     else:
         transposed = isinstance(layer, nn.ConvTranspose2d)
         names = {"weight": int(transposed == (axis == "out"))}

@@ -338,3 +338,38 @@ def test_a_link_out_of_the_folder_is_refused(saved, tmp_path_factory, name):
 def test_errors_and_quality_need_no_torch():
     program = "import sys, compress.quality, compress.steps; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+GROUP = {"name": "a", "size": 8, "slices": [{"module": "layers.0.main", "axis": "out", "repeat": 1}]}
+SLICE = GROUP["slices"][0]
+
+
+@pytest.mark.parametrize(
+    ("groups", "says"),
+    [
+        (None, "groups must be a list"),
+        ([[]], "A group is an object"),
+        ([GROUP | {"more": 1}], "A group is an object"),
+        ([GROUP] * 2, "each of its own name"),
+        ([GROUP] * 5000, "at most 4096 groups"),
+        ([GROUP | {"slices": []}], "1 to 4096 slices"),
+        ([GROUP | {"slices": [SLICE] * 5000}], "1 to 4096 slices"),
+        ([GROUP | {"size": True}], "size must be a whole number"),
+        ([GROUP | {"size": 10**9}], "size must be a whole number"),
+        ([GROUP | {"size": 0}], "size must be a whole number"),
+        ([GROUP | {"name": ["a"]}], "name must be a text"),
+        ([GROUP | {"slices": [SLICE | {"axis": ["out"]}]}], "A slice is an object"),
+        ([GROUP | {"slices": [SLICE | {"repeat": 0}]}], "repeat must be a whole number"),
+        ([GROUP | {"slices": [SLICE | {"offset": -1}]}], "offset must be a whole number"),
+        ([GROUP | {"slices": [SLICE | {"offset": None}]}], "offset must be a whole number"),
+        ([GROUP | {"slices": [SLICE | {"offset": 2**24, "repeat": 2**24}]}], "found"),
+        ([GROUP | {"slices": [SLICE | {"module": "no.such"}]}], "which is not there"),
+        ([GROUP | {"slices": [SLICE | {"module": "__class__"}]}], "which is not there"),
+    ],
+)
+def test_hostile_groups_are_refused(low16, tmp_path, groups, says):
+    low16.save(tmp_path)
+    edit = {"kind": "prune", "settings": {"kept": {"a": [0]}, "groups": groups}}
+    (tmp_path / "edits.json").write_text(json.dumps([edit]))
+    with pytest.raises(CompressError, match=says):
+        Generator.load(tmp_path)

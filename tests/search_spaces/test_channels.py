@@ -139,3 +139,50 @@ def test_grouped_convolutions_are_refused():
 def test_a_module_without_groups_needs_them_as_an_argument():
     with pytest.raises(SearchSpaceError, match="Linear lacks; pass `groups`"):
         keep_channels(nn.Linear(1, 1), {"g": [0]})
+
+
+def joined() -> tuple[nn.Sequential, list[ChannelGroup]]:
+    """Two producers of 2 channels each, which a third layer reads behind one index that is nobody's."""
+    module = nn.Sequential(nn.Linear(1, 2), nn.Linear(1, 4), nn.Linear(7, 1))
+    with torch.no_grad():
+        module[2].weight.copy_(torch.arange(7.0)[None])
+    one = ChannelGroup("one", 2, (Slice("0", "out"), Slice("2", "in", 1, 1)))
+    two = ChannelGroup("two", 2, (Slice("1", "out", 2), Slice("2", "in", 2, 3)))
+    return module, [one, two]
+
+
+def test_groups_that_share_an_axis_are_cut_together():
+    """Of 0 | 1 2 | 3 4, 5 6 go the first channel of one and the second of two: 1, and 5 and 6."""
+    module, groups = joined()
+    keep_channels(module, {"one": [1], "two": [0]}, groups)
+    assert module[2].weight.flatten().tolist() == [0, 2, 3, 4]
+    assert (module[0].out_features, module[1].out_features, module[2].in_features) == (1, 2, 4)
+
+
+def test_part_of_an_axis_is_silenced():
+    module = nn.Sequential(nn.BatchNorm2d(5))
+    zero_channels(module, {"g": [0]}, [ChannelGroup("g", 2, (Slice("0", "out", 1, 2),))])
+    assert module[0].weight.tolist() == [1, 1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("part", [Slice("2", "in", 2, 4), Slice("2", "in", 2, -1), Slice("2", "in", 10**12, 0)])
+def test_an_offset_stays_on_its_axis(part):
+    module, _ = joined()
+    with pytest.raises(SearchSpaceError, match="found 7 in all"):
+        keep_channels(module, {"g": [0]}, [ChannelGroup("g", 2, (part,))])
+
+
+def test_no_index_belongs_to_two_channels():
+    module, groups = joined()
+    clash = ChannelGroup("clash", 2, (Slice("2", "in", 1, 2),))
+    with pytest.raises(SearchSpaceError, match=r"indices 2 to 3 of 2\.in are owned by another slice"):
+        keep_channels(module, {"one": [0], "clash": [0]}, [*groups, clash])
+    assert module[0].out_features == 2
+
+
+@pytest.mark.parametrize(
+    ("layer", "size"), [(nn.InstanceNorm2d(3, affine=True), "num_features"), (nn.PReLU(3), "num_parameters")]
+)
+def test_what_scales_channels_is_cut_with_them(layer, size):
+    keep_channels(nn.Sequential(layer), {"g": [0, 2]}, [ChannelGroup("g", 3, (Slice("0", "out"),))])
+    assert (getattr(layer, size), layer.weight.shape) == (2, (2,))

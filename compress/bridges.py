@@ -1,0 +1,187 @@
+"""Operations that move channels, run as layers of their own, so that a tracer of layers sees where channels go.
+
+A reshape, a split, a concatenation, GLU, PixelShuffle: each call becomes a ``Bridge``, whose pairs of indices are read
+from the real shapes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from compress.errors import CompressError
+
+_REGROUPING = {
+    torch.Tensor.view,
+    torch.Tensor.reshape,
+    torch.reshape,
+    torch.Tensor.flatten,
+    torch.flatten,
+    torch.Tensor.unflatten,
+    torch.unflatten,
+    torch.pixel_shuffle,
+    torch.pixel_unshuffle,
+}
+_SPLITTING = {torch.Tensor.chunk, torch.chunk, torch.Tensor.split, torch.split}
+_JOINING = {torch.cat, torch.concat, torch.concatenate}
+
+
+class _Opaque(torch.autograd.Function):
+    """One node of autograd's graph for ``value``, whatever it was made of; never a view, so that x.relu_() is safe."""
+
+    @staticmethod
+    def forward(_ctx: Any, _x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Return ``value``. There is no backward: the graph is read, never used."""
+        return value.clone()
+
+
+class Bridge(nn.Module):
+    """Stands for one call of an operation that moves channels: indices in and out, and which go together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes = (0, 0)
+        self.pairs: tuple[tuple[int, int], ...] = ()
+
+    def forward(
+        self, x: torch.Tensor, value: torch.Tensor, sizes: tuple[int, int], pairs: Iterable[tuple[int, int]]
+    ) -> torch.Tensor:
+        """Return ``value``, which was made of ``x``."""
+        self.sizes, self.pairs = sizes, tuple(pairs)
+        made: torch.Tensor = _Opaque.apply(x, value.detach())  # type: ignore[no-untyped-call]
+        return made
+
+
+class BridgePruner:
+    """What torch-pruning asks about a bridge; in and out are two functions, so nothing passes through by itself."""
+
+    pruning_dim = 1
+
+    def prune_out_channels(self, layer: nn.Module, _idxs: Sequence[int]) -> nn.Module:
+        """Asked for by name only."""
+        return layer
+
+    def prune_in_channels(self, layer: nn.Module, _idxs: Sequence[int]) -> nn.Module:
+        """Asked for by name only."""
+        return layer
+
+    def get_out_channels(self, layer: Bridge) -> int:
+        """Return the size of what the bridge makes."""
+        return layer.sizes[1]
+
+    def get_in_channels(self, layer: Bridge) -> int:
+        """Return the size of what it reads."""
+        return layer.sizes[0]
+
+
+class Told(nn.Module):
+    """A module that runs with bridges. Run once to lay them, so that torch-pruning finds them in the second run."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module.eval()
+        self.bridges = nn.ModuleList()
+        for parameter in module.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+
+    def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """Return the images, times one: so the last node is an operation, never a layer."""
+        with _Bridging(self.bridges):
+            images = self.module(**inputs)
+        if not isinstance(images, torch.Tensor) or not images.requires_grad:
+            raise CompressError("forward must return one tensor through which gradients flow to the weights")
+        return images * 1
+
+    def bridges_laid(self) -> tuple[Bridge, ...]:
+        """Return the bridges in the order of the calls."""
+        return tuple(bridge for bridge in self.bridges if isinstance(bridge, Bridge))
+
+    def rehearse(self, inputs: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+        """Lay the bridges and return the layers in the order of their first call."""
+        order: dict[str, None] = {}
+
+        def note(name: str) -> Callable[..., None]:
+            return lambda *_: order.setdefault(name)
+
+        hooks = [layer.register_forward_hook(note(name)) for name, layer in self.module.named_modules()]
+        self(**inputs)
+        for hook in hooks:
+            hook.remove()
+        return tuple(order)
+
+
+class _Bridging(TorchFunctionMode):
+    """Runs the operations that move channels through bridges, in the order of the calls."""
+
+    def __init__(self, bridges: nn.ModuleList) -> None:
+        super().__init__()
+        self._bridges, self._laid = bridges, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return what ``func`` returns, with as many bridges in its graph as channels move."""
+        kwargs = kwargs or {}
+        first: Any = args[0] if args else next(iter(kwargs.values()), None)
+        if func in _REGROUPING:
+            return self._regroup(first, func(*args, **kwargs))
+        if func in _SPLITTING:
+            dim = kwargs.get("dim", args[2] if len(args) > 2 else 0)
+            return self._split(first, func(*args, **kwargs), dim)
+        if func is functional.glu:
+            dim = kwargs.get("dim", args[1] if len(args) > 1 else -1)
+            value, gate = self._split(first, first.chunk(2, dim), dim)
+            return value * gate.sigmoid()
+        if func in _JOINING:
+            dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+            return self._join(first, func(*args, **kwargs), dim)
+        return func(*args, **kwargs)
+
+    def _lay(
+        self, x: torch.Tensor, value: torch.Tensor, sizes: tuple[int, int], pairs: Iterable[tuple[int, int]]
+    ) -> torch.Tensor:
+        if self._laid == len(self._bridges):
+            self._bridges.append(Bridge())
+        self._laid += 1
+        made: torch.Tensor = self._bridges[self._laid - 1](x, value, sizes, pairs)
+        return made
+
+    def _regroup(self, x: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+        """Bridge (N, a, ...) -> (N, b, ...), where a is a multiple of b or b of a."""
+        if not x.requires_grad or x.dtype != made.dtype or min(x.ndim, made.ndim) < 2 or len(x) != len(made):
+            return made
+        a, b = x.shape[1], made.shape[1]
+        if max(a, b) % min(a, b):
+            return made
+        many = max(a, b)
+        return self._lay(x, made, (a, b), [(k * a // many, k * b // many) for k in range(many)])
+
+    def _split(self, x: torch.Tensor, parts: Sequence[torch.Tensor], dim: int) -> Sequence[torch.Tensor]:
+        """Bridge (N, a, ...) -> parts of it, if these are not rows."""
+        if not x.requires_grad or dim % x.ndim == 0:
+            return parts
+        sizes = [part.shape[dim] for part in parts]
+        starts = itertools.accumulate(sizes, initial=0)
+        return tuple(
+            self._lay(x, part, (x.shape[dim], size), [(start + k, k) for k in range(size)])
+            for part, size, start in zip(parts, sizes, starts, strict=False)
+        )
+
+    def _join(self, parts: Sequence[torch.Tensor], made: torch.Tensor, dim: int) -> torch.Tensor:
+        """Bridge each part to its place in the whole; the whole is the sum of parts with zeros around them."""
+        if not made.requires_grad or dim % made.ndim == 0:
+            return made
+        sizes = [part.shape[dim] for part in parts]
+        starts = itertools.accumulate(sizes, initial=0)
+        whole = torch.zeros_like(made)
+        for part, size, start in zip(parts, sizes, starts, strict=False):
+            placed = torch.zeros_like(made)
+            placed.narrow(dim, start, size).copy_(part.detach())
+            if part.requires_grad:
+                placed = self._lay(part, placed, (size, made.shape[dim]), [(k, start + k) for k in range(size)])
+            whole = whole + placed
+        return whole
