@@ -146,7 +146,7 @@ def quantize(
     rows = count_rows(inputs)
     if rows > _MAX_ROWS:
         raise CompressError(f"Calibration takes at most {_MAX_ROWS} rows, found {rows}. 64 are enough for min and max.")
-    model = _read_float_model(Path(model_path))
+    model = read_float_model(Path(model_path))
     reduce_range = target == "onnxruntime" and _saturates()
     with tempfile.TemporaryDirectory(prefix="leangen-quantize-") as folder, _readable_errors(Path(model_path)):
         rewritten, prepared, written = (Path(folder) / f"{name}.onnx" for name in ("rewritten", "prepared", "int8"))
@@ -220,7 +220,8 @@ def _check_target(target: str) -> None:
         raise CompressError(f"Files are quantized for onnxruntime or tensorrt, found {target!r}. Choose one of them.")
 
 
-def _read_float_model(path: Path) -> onnx.ModelProto:
+def read_float_model(path: Path) -> onnx.ModelProto:
+    """Return the model of a file that is not quantized yet. Raises CompressError."""
     try:
         model = parse_model(read_model(path))
     except BenchmarkError as error:
