@@ -2,7 +2,7 @@
 
 **Not verified: no GPU here.** Tests hold every name used below against the installed packages, run this code against
 a scripted GPU, and see it refuse to run without a real one; no engine has run through it. ``make typecheck-tensorrt``
-holds every call to the types of the installed TensorRT-RTX.
+holds the calls of TensorRT, not those of CUDA, to the types of the installed TensorRT-RTX.
 """
 
 from __future__ import annotations
