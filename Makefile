@@ -9,7 +9,7 @@ JOBS ?= 2
 EXTRAS := full,demo,dev,dashboard,tensorrt-rtx
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: demo proof test test-all lint setup clean
+.PHONY: demo proof test test-all lint typecheck-tensorrt setup clean
 
 demo: setup  ## Real digits in, a small fast generator and its report out: runs/mnist/report/index.html
 	$(BIN)/leangen run examples/mnist.yaml
@@ -26,6 +26,9 @@ test-all: setup  ## Every test
 lint: setup  ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+typecheck-tensorrt: setup  ## The TensorRT adapter against types made from the installed TensorRT-RTX, without a GPU
+	$(BIN)/python .ci/typecheck_tensorrt.py
 
 setup: $(STAMP)  ## The virtual environment with every tested version
 

@@ -132,7 +132,7 @@ def quantize(
     rows = count_rows(inputs)
     if rows > _MAX_ROWS:
         raise CompressError(f"Calibration takes at most {_MAX_ROWS} rows, found {rows}. 64 are enough for min and max.")
-    model = _read_float_model(Path(model_path))
+    model = read_float_model(Path(model_path))
     reduce_range = settings.target == "onnxruntime" and _saturates()
     with tempfile.TemporaryDirectory(prefix="leangen-quantize-") as folder, _readable_errors(Path(model_path)):
         prepared, written = _prepare(model, settings, Path(folder)), Path(folder) / "int8.onnx"
@@ -166,7 +166,7 @@ def computing_nodes(model_path: Path, settings: QuantizeSettings) -> list[str]:
     Raises:
         CompressError: as ``quantize``.
     """
-    model = _read_float_model(Path(model_path))
+    model = read_float_model(Path(model_path))
     with tempfile.TemporaryDirectory(prefix="leangen-quantize-") as folder, _readable_errors(Path(model_path)):
         nodes = onnx.load_model(_prepare(model, settings, Path(folder))).graph.node
     return [node.name for node in nodes if node.op_type in COMPUTING_OPERATORS]
@@ -230,7 +230,8 @@ def _target_options(target: QuantizeTarget) -> dict[str, Any]:
     return {**types, "op_types_to_quantize": list(ONNXRUNTIME_OPERATORS), "extra_options": {"WeightSymmetric": True}}
 
 
-def _read_float_model(path: Path) -> onnx.ModelProto:
+def read_float_model(path: Path) -> onnx.ModelProto:
+    """Return the model of a file that is not quantized yet. Raises CompressError."""
     try:
         model = parse_model(read_model(path))
     except BenchmarkError as error:

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inputs import covering_rows
-from benchmarks.records import BackendMissing, BenchmarkError
+from benchmarks.records import BenchmarkError
 from benchmarks.runtimes import tensorrt
+from compress.errors import CompressError
 from compress.export import AnyGenerator
 from compress.files import prove, write_files
 from compress.generator import Generator
+from compress.half import convert_to_half
 from compress.measure import FP32, INT8, calibration_inputs
 from compress.quantize import quantize
 from compress.quantize_settings import QuantizeSettings
@@ -19,6 +21,8 @@ from nas.progress import Progress
 from nas.seeds import Stream
 
 FOLDER = "export"
+FP16 = "fp16"
+PLAN_PRECISIONS = (FP32, FP16, INT8)
 PARITY_ROWS = 256
 
 
@@ -72,28 +76,41 @@ def _prove(context: Context, generator: AnyGenerator, files: dict[str, Path]) ->
 
 
 def _build_plans(context: Context, floats: Path, folder: Path) -> Record:
-    """Build plans from the float file and from a symmetric int8 one; without TensorRT, say how to get it."""
+    """Build a plan for each precision, one that fails being null; without TensorRT, say how to get it."""
     wanted = context.experiment.export.tensorrt
     if wanted is False:
         return _no_plans("export.tensorrt is false")
-    symmetric = folder / "model.trt-int8.onnx"
-    rows = calibration_inputs(context.family.inputs, context.bench.calibration_seed)
-    quantize(floats, symmetric, inputs=rows, settings=QuantizeSettings(per_channel=True, target="tensorrt"))
     plans: dict[str, Any] = {}
-    try:
-        for name, source in ((FP32, floats), (INT8, symmetric)):
-            plan = folder / f"model.{name}.plan"
+    failures: list[str] = []
+    for precision in PLAN_PRECISIONS:
+        plan = folder / f"model.{precision}.plan"
+        try:
+            source = _typed(context, precision, floats, folder)
             built = tensorrt.build_plan(source, plan, inputs=context.family.inputs)
-            plans[name] = {**built, "file": context.folder.relative(plan)}
-    except BackendMissing as error:
-        if wanted is True:
-            raise
-        return _no_plans(str(error))
-    except BenchmarkError as error:
-        if wanted is True:
-            raise
-        return {**_no_plans(str(error)), "plans": plans or None, "built": bool(plans)}
-    return {"built": True, "plans": plans, "latency_ms": None, "reason": tensorrt.latency_reason()}
+        except (BenchmarkError, CompressError) as error:
+            if wanted is True:
+                raise
+            plans[precision] = None
+            failures.append(str(error))
+        else:
+            plans[precision] = {**built, "file": context.folder.relative(plan)}
+    reason = "\n".join(dict.fromkeys(failures)) or tensorrt.latency_reason()
+    if not any(plans.values()):
+        return _no_plans(reason)
+    return {"built": True, "plans": plans, "latency_ms": None, "reason": reason}
+
+
+def _typed(context: Context, precision: str, floats: Path, folder: Path) -> Path:
+    """Return the ONNX file that computes in ``precision``: TensorRT takes the types that stand in it."""
+    if precision == FP32:
+        return floats
+    path = folder / f"model.trt-{precision}.onnx"
+    if precision == FP16:
+        convert_to_half(floats, path)
+    else:
+        rows = calibration_inputs(context.family.inputs, context.bench.calibration_seed)
+        quantize(floats, path, inputs=rows, settings=QuantizeSettings(per_channel=True, target="tensorrt"))
+    return path
 
 
 def _no_plans(reason: str) -> Record:

@@ -1,25 +1,31 @@
 """TensorRT and TensorRT-RTX engines as runners, timed by the GPU's own clock.
 
 **Not verified: no GPU here.** Tests hold every name used below against the installed packages, run this code against
-a scripted GPU, and see it refuse to run without a real one; no engine has run through it.
+a scripted GPU, and see it refuse to run without a real one; no engine has run through it. ``make typecheck-tensorrt``
+holds the calls of TensorRT, not those of CUDA, to the types of the installed TensorRT-RTX.
 """
+
+from __future__ import annotations
 
 import importlib
 import math
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.files import read_bytes
+from benchmarks.files import read_bytes, write_bytes
 from benchmarks.graph import Port
 from benchmarks.records import BackendMissing, BenchmarkError
 from benchmarks.runtimes import tensorrt
 from benchmarks.runtimes.ports import by_name, check_inputs
-from benchmarks.runtimes.tensorrt import TensorRTError
+from benchmarks.runtimes.tensorrt import MAX_CACHE_BYTES, TensorRT, TensorRTError
+
+if TYPE_CHECKING:
+    import tensorrt_rtx
 
 Array = npt.NDArray[Any]
 
@@ -41,6 +47,9 @@ class EngineRunner:
     Args:
         plan: Built by the same TensorRT, for this GPU (``tensorrt.build_plan``).
         inputs: An array for every input of the engine; all with the same number of rows.
+        runtime_cache: A file for the kernels that TensorRT-RTX compiles, so that the next start on this GPU need not;
+            made if it is not there, begun anew if it is another GPU's or version's. Classic TensorRT compiles when it
+            builds (``tensorrt.build_plan``) and leaves the file alone. Trust it as the plan: it too holds programs.
 
     Raises:
         BackendMissing: there is no CUDA device, no TensorRT or no cuda-bindings; says what is needed.
@@ -50,22 +59,26 @@ class EngineRunner:
         BenchmarkError: CUDA refused something, memory for example.
     """
 
-    def __init__(self, plan: Path, inputs: Mapping[str, Array]) -> None:
+    def __init__(self, plan: Path, inputs: Mapping[str, Array], *, runtime_cache: Path | None = None) -> None:
         trt, cuda = _backends()
         self._label, self._log = str(plan), tensorrt.make_log(trt)
         self._name = f"{trt.__name__} {trt.__version__} engine cuda, 1 thread"
         self._runtime = trt.Runtime(self._log)
-        engine = self._runtime.deserialize_cuda_engine(read_bytes(plan, MAX_PLAN_BYTES))
+        data = read_bytes(plan, MAX_PLAN_BYTES)
+        engine: tensorrt_rtx.ICudaEngine | None = self._runtime.deserialize_cuda_engine(data)
         if engine is None:
             raise self._error(f"{trt.__name__} {trt.__version__} cannot load it; build it here, for this GPU")
         self._engine = engine
         self._device = _Device(cuda)
-        self._context = _make_context(trt, engine)
-        if self._context is None:
+        context, cache = _make_context(trt, engine, runtime_cache)
+        if context is None:
             raise self._error("there is no execution context for it")
+        self._context = context
         self._last_gpu_seconds = math.nan
         self._results = self._place(trt, inputs)
         self.run()
+        if runtime_cache is not None and cache is not None:
+            write_bytes(runtime_cache, bytes(cache.serialize()))
 
     @property
     def name(self) -> str:
@@ -92,7 +105,7 @@ class EngineRunner:
         if not self._context.execute_async_v3(stream):
             raise self._error("a call failed")
 
-    def _place(self, trt: Any, inputs: Mapping[str, Array]) -> dict[str, tuple[int, Array]]:
+    def _place(self, trt: TensorRT, inputs: Mapping[str, Array]) -> dict[str, tuple[int, Array]]:
         """Put the inputs on the device; the outputs' addresses there, and arrays to copy them to."""
         engine, context = self._engine, self._context
         ports = [self._port(trt, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)]
@@ -116,7 +129,7 @@ class EngineRunner:
         if not self._context.set_tensor_address(name, address):
             raise self._error(f"it does not take the memory of {name!r}")
 
-    def _port(self, trt: Any, name: str) -> Port:
+    def _port(self, trt: TensorRT, name: str) -> Port:
         engine = self._engine
         if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
             raise self._error(f"{name!r} lies in the host's memory (a shape given as a tensor); only data can be bound")
@@ -177,7 +190,7 @@ class _Device:
             raise BenchmarkError(f"CUDA: {answer[0].name}. Is the driver new enough, and memory free on the device?")
 
 
-def _backends() -> tuple[Any, Any]:
+def _backends() -> tuple[TensorRT, Any]:
     """TensorRT and CUDA's runtime; asks for the device first, so that nothing is loaded in vain."""
     if tensorrt.cuda_device_count() == 0:
         raise BackendMissing(f"no CUDA device: {_DEVICE}.")
@@ -190,13 +203,24 @@ def _backends() -> tuple[Any, Any]:
         raise BackendMissing(f"no cuda-bindings here, which time on the GPU's clock: {_PACKAGES}.") from error
 
 
-def _make_context(trt: Any, engine: Any) -> Any:
-    """An execution context; TensorRT-RTX is told to compile for new shapes at once and not beside later calls."""
+def _make_context(
+    trt: TensorRT, engine: tensorrt_rtx.ICudaEngine, cache_file: Path | None
+) -> tuple[tensorrt_rtx.IExecutionContext | None, tensorrt_rtx.IRuntimeCache | None]:
+    """An execution context, and the cache it compiles into if there is a file for one.
+
+    Only TensorRT-RTX compiles now. It is told to do so for new shapes at once, and not beside later calls.
+    """
     if not hasattr(trt, "DynamicShapesKernelSpecializationStrategy"):
-        return engine.create_execution_context()
+        return engine.create_execution_context(), None
     config = engine.create_runtime_config()
     config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
-    return engine.create_execution_context(config)
+    if cache_file is None:
+        return engine.create_execution_context(config), None
+    cache: tensorrt_rtx.IRuntimeCache = config.create_runtime_cache()
+    if cache_file.exists():
+        cache.deserialize(read_bytes(cache_file, MAX_CACHE_BYTES))  # False for another GPU's: then it stays empty
+    config.set_runtime_cache(cache)
+    return engine.create_execution_context(config), cache
 
 
 def _free(cuda: Any, addresses: list[int]) -> None:

@@ -75,6 +75,7 @@ def test_every_name_that_is_used_exists_in_the_installed_packages():
         "context": trt.IExecutionContext,
         "_context": trt.IExecutionContext,
         "config": getattr(trt, "IRuntimeConfig", None),
+        "cache": getattr(trt, "IRuntimeCache", None),
     }
     used = set(names_used(inspect.getsource(engine)))
     assert {owner for owner, _ in used} == set(owners), "each of them is looked at"
@@ -84,7 +85,7 @@ def test_every_name_that_is_used_exists_in_the_installed_packages():
 
 def names_used(source):
     """(object, dotted path below it) of every attribute that is taken from the objects of TensorRT and CUDA."""
-    known = {"trt", "cuda", "_cuda", "_runtime", "engine", "context", "_context", "config"}
+    known = {"trt", "cuda", "_cuda", "_runtime", "engine", "context", "_context", "config", "cache"}
     for node in ast.walk(ast.parse(source)):
         path = []
         while isinstance(node, ast.Attribute):
@@ -238,6 +239,44 @@ def test_an_engine_runs_between_two_events(scripted):
     assert gpu.freed == []
     del runner
     assert sorted(map(str, gpu.freed)) == ["('event', 0)", "('event', 1)", "('stream', 7)", "1000", "1001"]
+
+
+class ScriptedCache:
+    """Kernels of TensorRT-RTX: takes b"kernels" and no other bytes, and holds them after a run."""
+
+    def __init__(self):
+        self.taken = []
+
+    def deserialize(self, data):
+        self.taken.append(data)
+        return data == b"kernels"
+
+    def serialize(self):
+        return b"kernels"
+
+
+def test_kernels_are_kept_for_the_next_start_where_any_are_compiled(scripted, monkeypatch, tmp_path):
+    _, made, plan = scripted
+    file, cache = tmp_path / "cache" / "kernels", ScriptedCache()
+    EngineRunner(plan, INPUTS, runtime_cache=file)
+    assert not file.exists(), "classic TensorRT compiled when it built"
+
+    set_to = []
+    config = SimpleNamespace(create_runtime_cache=lambda: cache, set_runtime_cache=set_to.append)
+    made.shape, made.create_runtime_config = None, lambda: config
+    monkeypatch.setattr(made, "create_execution_context", lambda given: made if given is config else None)
+    rtx, _ = engine._backends()
+    monkeypatch.setattr(rtx, "DynamicShapesKernelSpecializationStrategy", SimpleNamespace(EAGER=1), raising=False)
+    EngineRunner(plan, INPUTS)
+    assert (set_to, config.dynamic_shapes_kernel_specialization_strategy) == ([], 1)
+    for taken in ([], [b"kernels"], [b"kernels", b"of another GPU"]):
+        made.shape = None
+        EngineRunner(plan, INPUTS, runtime_cache=file)
+        assert set_to.pop() is cache
+        assert cache.taken == taken
+        assert file.read_bytes() == b"kernels"
+        if len(taken) == 1:
+            file.write_bytes(b"of another GPU")
 
 
 def test_what_the_engine_does_not_take_is_explained(scripted, tmp_path):

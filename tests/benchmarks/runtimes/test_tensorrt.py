@@ -1,5 +1,6 @@
 import types
 
+import numpy as np
 import pytest
 
 from benchmarks.graph import ModelError
@@ -37,6 +38,58 @@ def test_an_engine_is_really_built(tmp_path, write, conv_model, quantized):
     assert plan["backend"] in ("tensorrt", "tensorrt_rtx")
     assert int(plan["version"].split(".")[0]) >= 1
     assert plan["compute_capabilities"] in (["SM86", "SM89", "SM120"], ["CURRENT"])
+
+
+@needs_builder
+def test_an_engine_of_fp16_is_built_from_tensors_of_that_type(tmp_path, write, graph):
+    graph.weight("w", np.ones((4, 3, 3, 3), np.float16))
+    graph.add("Conv", ["x", "w"], "y")
+    model = graph.build({"x": ("float16", ["n", 3, 8, 8])}, {"y": ("float16", ["n", 4, 6, 6])})
+    assert build_plan(write(model), tmp_path / "m.plan", inputs=[X])["bytes"] > 1000
+
+
+@needs_rtx
+def test_the_builder_was_told_what_was_asked_for(tmp_path, write, conv_model, monkeypatch):
+    """The real builder's own account, after the last setting."""
+    told, set_targets = {}, tensorrt._set_targets
+
+    def look(trt, config, names):
+        targets = set_targets(trt, config, names)
+        told["workspace"] = config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE)
+        told["profiles"] = config.num_optimization_profiles
+        told["targets"] = [config.get_compute_capability(index).name for index in range(len(names))]
+        return targets
+
+    monkeypatch.setattr(tensorrt, "_set_targets", look)
+    settings = {"workspace_bytes": 2**28, "compute_capabilities": ["SM89", "SM120"]}
+    plan = build_plan(write(conv_model()), tmp_path / "m.plan", inputs=[X], **settings)
+    assert told == {"workspace": 2**28, "profiles": 1, "targets": ["SM89", "SM120"]}
+    assert plan["compute_capabilities"] == ["SM89", "SM120"]
+
+
+@needs_rtx
+def test_a_workspace_that_does_not_suffice_is_told_in_tensorrts_words(tmp_path, write, conv_model):
+    with pytest.raises(TensorRTError, match=r"(?s)could not build an engine for .*\n.*within workspace limit"):
+        build_plan(write(conv_model()), tmp_path / "m.plan", inputs=[X], workspace_bytes=2**20)
+
+
+@needs_rtx
+def test_timings_are_kept_for_the_next_build_where_any_are_taken(tmp_path, write, conv_model, monkeypatch):
+    """The real calls, of which TensorRT-RTX says that they do nothing; that classic TensorRT's do needs a GPU."""
+    model, cache = write(conv_model()), tmp_path / "cache" / "timings"
+
+    def build():
+        return build_plan(model, tmp_path / "m.plan", inputs=[X], timing_cache=cache)["compute_capabilities"]
+
+    assert build() == ["SM86", "SM89", "SM120"]
+    assert not cache.exists()
+    monkeypatch.setattr(tensorrt, "_compiles_later", lambda trt: False)
+    for before in (None, b"kept", b"junk" * 100):
+        if before is not None:
+            cache.write_bytes(before)
+        with pytest.warns(DeprecationWarning, match="no-ops in TensorRT-RTX"):
+            assert build() == ["CURRENT"]
+        assert cache.read_bytes() not in (b"", before)
 
 
 @needs_builder
