@@ -34,7 +34,8 @@ from compress.task import Task
 
 DEFAULT_BUDGET = "distance<=0.05"
 """Root mean square 0.05 of pixels in [-1, 1]: 32 decibels."""
-_SHARES = (0.5, 0.25, 0.25, 0.25)
+_SHARE = 0.5
+_RECOVERIES = 5  # about as many are tried
 _PARITY_ROWS = 64
 _TRIED_ROWS = 4
 _PRUNING_SHARE = 0.7  # of the minutes: the rest is for quantization and the final measurement
@@ -129,7 +130,7 @@ def compress(
             generator, and distillation from it.
         budget: One or several, all of which must hold: ``fid<=+5%``, ``accuracy>=-1pt``, ``distance<=0.05``.
         target: Where it will run; its precision is ignored, as every one is tried.
-        recipe: What is tried; "auto": half of the channels, then a quarter of what is left as long as that is kept.
+        recipe: What is tried; "auto": half of the channels, again and again as long as that is kept, then a quarter.
         minutes: About how long it may take: no further share is pruned after 70 % of them.
         folder: Gets the files of every step; default: a temporary one, until ``Result.save``.
         seed: Of everything drawn.
@@ -161,7 +162,7 @@ def compress(
 def own_task(generator: AnyGenerator, reference: Path, *, minutes: float, seed: int) -> PriorTask:
     """Return the task that judges by the distance to ``reference``, and recovers by distillation from ``generator``."""
     module = generator.module if isinstance(generator, Generator) else None
-    seconds = 60 * minutes * _PRUNING_SHARE / len(_SHARES)
+    seconds = 60 * minutes * _PRUNING_SHARE / _RECOVERIES
     return PriorTask(
         generator.inputs, {DISTANCE: distance_to(reference)}, teacher=module, seed=(seed, 5), recover_s=seconds
     )
@@ -171,7 +172,7 @@ def auto_recipe(generator: AnyGenerator, minutes: float) -> Recipe:
     """Return what is tried by default."""
     if not isinstance(generator, Generator):
         return Recipe(prune_ratios=())
-    return Recipe(_SHARES, give_up=True, prune_minutes=_PRUNING_SHARE * minutes)
+    return Recipe((_SHARE,), adapt=True, prune_minutes=_PRUNING_SHARE * minutes)
 
 
 def check_generator(generator: AnyGenerator, seed: int = 0) -> None:

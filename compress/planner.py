@@ -31,6 +31,7 @@ from compress.subpixel import count_transposed
 from compress.task import Task
 
 STEP_S = 2.0  # of paired timing a step: intervals of about half a percent
+SMALLEST_SHARE = 0.1
 _MASK_ROWS = 16
 _AFTER = "after"
 
@@ -43,14 +44,15 @@ class Recipe:
         prune_ratios: Shares of the channels to remove, each tried on what was kept before.
         quantize: Try int8, per tensor and per channel.
         multiple: Widths of pruned layers are multiples of it.
-        give_up: Try no further share once one was refused.
+        adapt: Go on with the first share as long as it is kept, and with half of it when it is refused, down to
+            ``SMALLEST_SHARE``; the others do not count.
         prune_minutes: Begin no further share after so long.
     """
 
     prune_ratios: tuple[float, ...] = (0.25,)
     quantize: bool = True
     multiple: int = 8
-    give_up: bool = False
+    adapt: bool = False
     prune_minutes: float = float("inf")
 
 
@@ -138,8 +140,9 @@ class Planner:
         return _Variant(cleaned, folder / "model.onnx", folder / "model.onnx") if result.kept else current
 
     def _try_shares(self, current: _Variant, recipe: Recipe) -> _Variant:
-        begun = time.monotonic()
-        for share in recipe.prune_ratios:
+        begun, shares = time.monotonic(), list(recipe.prune_ratios)
+        while shares:
+            share = shares.pop(0)
             name = f"prune {share:.0%}"
             if time.monotonic() - begun > 60 * recipe.prune_minutes:
                 self._record(StepResult(name, False, "refused: no time is left", settings={"ratio": share}), None)
@@ -150,8 +153,9 @@ class Planner:
                 break
             before = current
             current = self._try_pruning(before, current.generator, share, recipe.multiple)
-            if recipe.give_up and current is before:
-                break
+            if recipe.adapt:
+                share = share if current is not before else share / 2
+                shares = [share] if share >= SMALLEST_SHARE else []
         return current
 
     def _try_pruning(self, current: _Variant, generator: Generator, share: float, multiple: int) -> _Variant:

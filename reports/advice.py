@@ -38,6 +38,7 @@ def _limit(summary: Summary, key: str) -> Limit:
         "reference.steps": "more reference.steps, another seed, or lower learning rates in family",
         "search.trials": "more search.minutes and search.trials, or lower search.rungs; with --fresh",
         "search.finalists": "see the notes of the finalists",
+        "compress": "see why each step was refused; a looser budget, or the module beside the file, opens more",
     }
     return Limit(key, DASH, DASH, changes.get(key, f"change {key}"))
 

@@ -186,9 +186,16 @@ def remarks(summary: Summary) -> list[str]:
     return [*lines, *summary.notes]
 
 
+def is_given(summary: Summary) -> bool:
+    """Whether the reference is a stranger's, compressed without an experiment."""
+    return summary.family == "own"
+
+
 def plateau_text(summary: Summary) -> str:
     """``at its plateau (FID gained 0.2 in the last quarter of its training)``, or not at it; stands by every ratio."""
     reference = summary.reference
+    if is_given(summary):
+        return "the generator that was given"
     if reference is None or reference.plateau is None:
         return "not judged for a plateau"
     where = f"{'at' if reference.plateau else 'not at'} its plateau"

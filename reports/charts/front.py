@@ -20,11 +20,11 @@ def front_chart(summary: Summary, width: int = 960, height: int = 480) -> Chart 
     """Quality against speed-up of every trained candidate, with finalists, reference, baseline, result and limits.
 
     The axis spans what was trained; untrained candidates are short lines where they fall on it, and a count where they
-    do not. The staircase joins the complete candidates that no other complete one beats in both. Null if nothing has
-    both a ratio and a score.
+    do not. The staircase joins the complete candidates that no other complete one beats in both. Null if nothing was
+    searched, or nothing has both a ratio and a score.
     """
     points = _points(summary)
-    if not points:
+    if not points or not (summary.candidates or summary.finalists):
         return None
     frame = Frame(width, height)
     level = summary.reference_seen or (summary.reference.quality if summary.reference else None)

@@ -189,11 +189,16 @@ def test_a_part_is_not_tried_where_int8_is_slower(compress):
     assert [step.name for step in found.steps] == ["prune 25%", "quantize per tensor", "quantize per channel"]
 
 
-def test_shares_end_with_the_first_refusal_or_with_the_time(compress):
-    recipe = Recipe(prune_ratios=(0.25, 0.25, 0.25), quantize=False, give_up=True)
-    milliseconds = {PRUNED: costs(6), "02-prune-25": costs(5)}
-    found, _, _ = compress(milliseconds, {PRUNED: 20.0, "02-prune-25": 30.0}, recipe)
-    assert [step.kept for step in found.steps] == [True, False]
+def test_shares_adapt_to_what_is_kept_until_the_time_is_up(compress):
+    """50 % twice, of which the second is refused; then 25 %, 12.5 % is too little of 16, and below 10 % it ends."""
+    recipe = Recipe(prune_ratios=(0.5,), quantize=False, adapt=True, multiple=4)
+    milliseconds = {"01-prune-50": costs(6), "02-prune-50": costs(5), "03-prune-25": costs(4), "04-prune-25": costs(3)}
+    fids = {"01-prune-50": 20.0, "02-prune-50": 30.0, "03-prune-25": 20.0, "04-prune-25": 30.0}
+    found, _, _ = compress(milliseconds, fids, recipe)
+    assert [(step.name, step.kept) for step in found.steps] == [
+        ("prune 50%", True), ("prune 50%", False), ("prune 25%", True), ("prune 25%", False), ("prune 12%", False),
+    ]  # fmt: skip
+    assert "leaves every width as it is" in found.steps[-1].reason
     found, task, _ = compress({}, {}, replace(recipe, prune_minutes=-1))
     assert (found.steps[0].reason, task.asked) == ("refused: no time is left", [])
 
