@@ -9,13 +9,17 @@ JOBS ?= 2
 EXTRAS := full,demo,dev,dashboard,tensorrt-rtx
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: demo proof test test-all lint typecheck-tensorrt setup clean
+.PHONY: demo proof study-compress test test-all lint typecheck-tensorrt setup clean
 
 demo: setup  ## Real digits in, a small fast generator and its report out: runs/mnist/report/index.html
 	$(BIN)/leangen run examples/mnist.yaml
 
 proof: setup  ## Every number of the README: hours; goes on where it was stopped; writes docs/results.md
 	$(BIN)/python -m examples.studies.proof all
+
+study-compress: setup  ## How far compression alone brings the proof's reference; writes into docs/compression.md
+	$(BIN)/python -m examples.studies.compress_dcgan run runs/proof/gan-0
+	$(BIN)/python -m examples.studies.compress_dcgan table docs/compression.md
 
 test: setup  ## Every test but the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow"
