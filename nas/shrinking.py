@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.files import read_json, write_json
 from benchmarks.fingerprint import fingerprint
 from benchmarks.records import Target
-from compress.compressing import DEFAULT_BUDGET, Result, auto_recipe, compress, own_task
+from compress.compressing import DEFAULT_BUDGET, Result, auto_recipe, check_generator, compress, own_task
 from compress.export import AnyGenerator
 from compress.planner import Recipe
 from compress.prior_task import DISTANCE, PriorTask, as_measure
@@ -81,6 +81,7 @@ def shrink(request: Request, out: Path, progress: Progress | None = None) -> Rec
     generator = request.source.load()
     asked, out = request.to_json(generator), out.absolute()
     _check_free(out, asked)
+    check_generator(generator, request.seed)  # before a folder is made for what cannot be done
     out.mkdir(parents=True, exist_ok=True)
     try:
         with hold(out / _LOCK):

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.records import BackendMissing, BenchmarkError
 from benchmarks.runtimes import tensorrt
 from compress.errors import CompressError
-from compress.export import export_onnx
+from compress.export import Parity, export_onnx
 from compress.generator import Generator
 from nas import exporting
 from search_spaces import get_space
@@ -105,20 +105,8 @@ def test_not_wanted_is_not_tried(build):
     assert build(False, AssertionError("tried"))["reason"] == "export.tensorrt is false"
 
 
-@pytest.mark.parametrize("max_abs", [0.0011, float("nan")])
-def test_a_float_file_that_draws_something_else_is_not_shipped(make_context, monkeypatch, tmp_path, max_abs):
-    monkeypatch.setattr(exporting, "parity", lambda *_: SimpleNamespace(max_abs=max_abs, worst=7))
-    context = make_context()
-    generator = SimpleNamespace(module=SimpleNamespace(eval=lambda: None), inputs=context.family.inputs)
-    with pytest.raises(CompressError, match="does not draw what torch draws"):
-        exporting._prove(context, generator, {"fp32": tmp_path / "model.onnx"})
-
-
 def test_an_int8_file_may_differ_and_says_by_how_much(make_context, monkeypatch):
-    def found(*_: Any) -> Any:
-        return SimpleNamespace(max_abs=0.3, worst=7, to_json=lambda: {"max_abs": 0.3, "worst": 7})
-
-    monkeypatch.setattr(exporting, "parity", found)
+    monkeypatch.setattr(exporting, "prove", lambda *_: {"int8": Parity(0.3, 20.0, 64, 7)})
     context = make_context(seed=5)
     generator = SimpleNamespace(module=SimpleNamespace(eval=lambda: None), inputs=context.family.inputs)
     path = context.folder.path / "export" / "model.int8.onnx"
@@ -126,6 +114,8 @@ def test_an_int8_file_may_differ_and_says_by_how_much(make_context, monkeypatch)
     assert row == {
         "artifact": "export/model.int8.onnx",
         "max_abs": 0.3,
+        "psnr_db": 20.0,
+        "n": 64,
         "worst_input_seed": 5,
         "worst_input_index": 7,
     }

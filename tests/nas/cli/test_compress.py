@@ -10,9 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.inputs import draw_inputs
+from benchmarks.records import Ratio
 from benchmarks.runtimes.onnx import generate, input_specs, optimised_operators
 from compress.export import export_onnx
 from compress.generator import Generator
+from compress.measure import Bench
 from nas.cli import app
 from nas.sources import parse_input
 
@@ -123,12 +125,28 @@ def test_a_module_is_judged_by_a_function_of_ones_own(home, shortened):
     assert (home / "out/compressed/kept/weights.safetensors").is_file()
 
 
-def test_where_nothing_helps_the_answer_is_no(home, file, shortened):
-    said = leangen(file, *INPUTS, "--out", "out", "--budget", "distance<=0.0000000001", says=1)
+def test_what_costs_quality_is_refused_where_none_may_be_lost(home, file, shortened):
+    """Cleaning up costs none, and may or may not be faster."""
+    words = [file, *INPUTS, "--out", "out", "--budget", "distance<=0.0000000001"]
+    found = CliRunner().invoke(app, ["compress", *map(str, words)])
     summary = json.loads((home / "out/summary.json").read_text())
     kept = [step["name"] for step in summary["steps"] if step["kept"]]
     assert kept in ([], ["clean up"])
-    assert ("Nothing helped" in said) == (kept == []), said
+    assert summary["verdict"] == {"met": bool(kept), "missed": [] if kept else ["compress"]}
+    assert (found.exit_code, "Nothing helped" in found.output) == ((0, False) if kept else (1, True)), found.output
+    assert (home / "out/export/model.onnx").is_file()
+
+
+def test_where_nothing_helps_the_generator_ships_as_it_was(home, file, shortened, monkeypatch):
+    """Every file takes equally long."""
+    same = Ratio(1.0, (0.99, 1.01), 50)
+    monkeypatch.setattr(Bench, "ratios", lambda self, against, files, seconds: dict.fromkeys(files, same))
+    said = leangen(file, *INPUTS, "--out", "out", says=1)
+    assert "Nothing helped: no step made it measurably faster inside the budget, so it ships as it was given" in said
+    summary = json.loads((home / "out/summary.json").read_text())
+    assert not any(step["kept"] for step in summary["steps"])
+    assert summary["final"]["artifact"] == "export/model.onnx"
+    assert (home / "out/report/index.html").is_file()
 
 
 @pytest.mark.parametrize(
