@@ -122,8 +122,13 @@ def _make(request: Request, generator: AnyGenerator, out: Path, progress: Progre
     exported = export(generator, result, request.seed, progress)
     ended = time.monotonic()
     seconds = {"compress": compressed - begun, "export": ended - compressed, "total": ended - begun}
-    own = not request.functions
-    told = {"command": request.command, "source": request.source.text, "seconds": seconds, "only_distance": own}
+    told = {
+        "command": request.command,
+        "source": request.source.text,
+        "seconds": seconds,
+        "only_distance": not request.functions,
+        "pruned": request.prune,
+    }
     summary = parse(summarize(generator, result, exported, told)).to_json()
     write_json(out / "summary.json", summary)
     write_report(out)

@@ -14,6 +14,7 @@ from compress.generator import Generator
 from compress.measure import FP32
 from compress.prior_task import PriorTask
 from compress.steps import REFERENCE
+from compress.tracing import traced_groups
 from nas.final import Scene, contestants, measure_latency, operators_of
 from nas.finished import final_of, model_of, rows_of, setting_of, steps_of
 from nas.folder import MACHINE_FILE, Record
@@ -22,11 +23,14 @@ from nas.insights import quality_of
 from nas.pictures import grid_png
 from nas.progress import Progress
 from nas.roofline import roofline_of
+from search_spaces.channels import HasChannelGroups
 
 FINAL = "final"
 NOTHING_HELPED = "compress"
 _HELD_OUT = 6  # of the seeds: latents that no decision was taken on
 _SHOWN = 64
+_TRACED_ROWS = 8
+_SHOWN_LAYERS = 8
 
 
 def export(generator: AnyGenerator, result: Result, seed: int, progress: Progress) -> Record:
@@ -102,7 +106,8 @@ def summarize(generator: AnyGenerator, result: Result, exported: Record, told: R
         generator: As it was given.
         result: What compression found.
         exported: What ``export`` returned.
-        told: ``command``, ``source``, ``seconds``, and ``only_distance``: nobody judged the pictures.
+        told: ``command``, ``source``, ``seconds``, ``only_distance`` (nobody judged the pictures), and ``pruned``
+            (whether that was tried).
     """
     root, target = result.folder, result.bench.target
     files = {name: path.relative_to(root).as_posix() for name, path in result.reference.items()}
@@ -172,4 +177,16 @@ def _notes(generator: AnyGenerator, told: Record) -> list[str]:
             f"{told['source']} is a file without its module: pruning and distillation were not possible. Give the "
             "module's factory and weights to have them tried."
         )
+    elif told["pruned"] and not isinstance(generator.module, HasChannelGroups):
+        rows = draw_inputs(generator.inputs, _TRACED_ROWS, 0)
+        notes += left_whole(traced_groups(generator.module, rows).left_alone)
     return notes
+
+
+def left_whole(left_alone: Mapping[str, str]) -> list[str]:
+    """Return the remark on what pruning left alone, the reasons by layer; none if there is nothing."""
+    if not left_alone:
+        return []
+    shown = [f"{name or 'the module'}: {why}" for name, why in list(left_alone.items())[:_SHOWN_LAYERS]]
+    more = len(left_alone) - len(shown)
+    return [f"Pruning left these as they are: {'; '.join(shown)}{f'; and {more} more' if more else ''}."]

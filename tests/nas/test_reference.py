@@ -1,5 +1,6 @@
 """The reference: when its curve is flat, and that a killed training goes on as if it had not been."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import torch
 
 from benchmarks.files import read_json, write_json
 from nas import reference as module
+from nas.context import Context
+from nas.experiment import Experiment
 from nas.families.base import Phase, Pictures, Teacher
 from nas.families.gan import Gan, Options
+from nas.folder import FolderError, RunFolder
 from nas.progress import Silent
-from nas.reference import judge_plateau, train_reference
+from nas.reference import OBSERVER_FILE, check_teacher, judge_plateau, train_reference
 from search_spaces.space import ImageShape
 
 
@@ -226,3 +230,17 @@ def test_what_the_reference_leaves(tiny_run):
     names = {"weights.safetensors", "discriminator.safetensors", "bank.npy", "model.onnx", "model.int8.onnx"}
     assert names <= {path.name for path in folder.iterdir()}
     assert not (folder / "checkpoint.safetensors").exists()
+
+
+# what students learn from
+
+
+def test_a_reference_without_an_observer_is_refused_before_anything_learns_from_it(tiny_run, tmp_path):
+    """Earlier versions trained none; with final_match 0 none is needed."""
+    shutil.copytree(tiny_run.folder, tmp_path / "run")
+    (tmp_path / "run" / "reference" / OBSERVER_FILE).unlink()
+    with pytest.raises(FolderError, match=r"has no observer.safetensors.*search.final_match to 0, or delete"):
+        check_teacher(Context.of_folder(tmp_path / "run"))
+    check_teacher(Context.of_folder(tiny_run.folder))
+    experiment = Experiment.load(tmp_path / "run" / "experiment.yaml", ["search.final_match=0"])
+    check_teacher(Context.build(experiment, RunFolder(tmp_path / "run")))

@@ -16,6 +16,7 @@ from compress.export import export_onnx
 from compress.generator import Generator
 from compress.measure import Bench
 from nas.cli import app
+from nas.shrunk import left_whole
 from nas.sources import parse_input
 
 STRANGER = '''
@@ -171,3 +172,12 @@ def test_bad_input_is_refused_in_a_clear_line_and_leaves_nothing(home, file, wor
     said = leangen(*words, says=2)
     assert says in " ".join(said.split()), said
     assert not (home / "out").exists()
+
+
+def test_what_pruning_leaves_alone_is_told_with_its_reason():
+    assert left_whole({}) == []
+    many = {f"layer{number}": "a grouped convolution" for number in range(10)}
+    (told,) = left_whole(many)
+    assert told.startswith("Pruning left these as they are: layer0: a grouped convolution; ")
+    assert told.endswith("; and 2 more.")
+    assert "the module: it cannot be traced" in left_whole({"": "it cannot be traced"})[0]
