@@ -115,6 +115,8 @@ def _is_there(tensor: onnx.TensorProto) -> bool:
     count: int = math.prod(tensor.dims)
     if tensor.data_type in _NOT_NUMBERS:
         return count >= 0
+    if tensor.data_type not in onnx.TensorProto.DataType.values():
+        raise ModelError(f"the tensor {tensor.name!r} has data type {tensor.data_type}, which onnx does not know.")
     if tensor.HasField("raw_data"):
         bits = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8
         return bool(0 <= count * (bits if tensor.data_type not in _PACKED else 2) <= 8 * len(tensor.raw_data))

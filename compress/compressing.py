@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +25,7 @@ from compress.export import AnyGenerator, Parity
 from compress.files import prove, write_files
 from compress.generator import Generator
 from compress.measure import FP32, Bench
+from compress.onnx_generator import OnnxGenerator
 from compress.planner import Compressed, Planner, Recipe
 from compress.prior_task import DISTANCE, PriorTask, distance_to
 from compress.quality import Budget, parse_budgets
@@ -51,6 +52,8 @@ class Result:
         task: What judged.
         bench: What timed.
         budgets: What had to hold.
+        given: The generator as it was given.
+        half_range: Of its pictures: 1 where they fill [-1, 1].
         folder: Where all of it lies; files of single steps in ``compressed/``.
     """
 
@@ -59,12 +62,19 @@ class Result:
     task: Task
     bench: Bench
     budgets: tuple[Budget, ...]
+    given: AnyGenerator
+    half_range: float
     folder: Path
 
     @property
     def helped(self) -> bool:
         """Whether any step was kept; if not, the generator ships as it was."""
         return any(step.kept for step in self.kept.steps)
+
+    def undone(self) -> Result:
+        """Return the result of keeping nothing: the generator as it was given, with the steps that were tried."""
+        kept = Compressed(self.given, self.reference[FP32], FP32, self.kept.steps)
+        return replace(self, kept=kept)
 
     def save(self, folder: Path | str | None = None, metadata: Mapping[str, str] | None = None) -> Saved:
         """Write ``reference/``, ``compressed/`` and ``export/`` into ``folder`` and return what ships.
@@ -89,7 +99,7 @@ class Result:
             metadata=metadata or {},
         )
         rows = draw_inputs(self.bench.inputs, covering_rows(self.bench.inputs, _PARITY_ROWS), (*self.bench.seed, 1))
-        return Saved(files, self.kept.precision, prove(generator, files, rows))
+        return Saved(files, self.kept.precision, prove(generator, files, rows, self.half_range))
 
 
 @dataclass(frozen=True)
@@ -142,8 +152,11 @@ def compress(
     """
     budgets = parse_budgets(budget)
     bench = Bench(target or Target(), generator.inputs, seed=(seed, 9), calibration_seed=(seed, 7))
-    check_generator(generator, seed)
+    check_batch(generator, bench.target.batch)
+    half_range = check_generator(generator, seed)
     root = Path(folder or tempfile.mkdtemp(prefix="leangen-compress-"))
+    if folder is None:
+        weakref.finalize(bench, shutil.rmtree, root, ignore_errors=True)  # the result holds the bench
     (root / "reference").mkdir(parents=True, exist_ok=True)
     generator.save(root / "reference")
     reference = bench.variants(generator, root / "reference")
@@ -153,18 +166,20 @@ def compress(
     )  # fmt: skip
     chosen = auto_recipe(generator, minutes) if recipe == "auto" else recipe
     kept = planner.run(generator, chosen)
-    result = Result(reference, kept, judge, bench, budgets, root)
-    if folder is None:
-        weakref.finalize(result, shutil.rmtree, root, ignore_errors=True)
-    return result
+    return Result(reference, kept, judge, bench, budgets, generator, half_range, root)
 
 
 def own_task(generator: AnyGenerator, reference: Path, *, minutes: float, seed: int) -> PriorTask:
     """Return the task that judges by the distance to ``reference``, and recovers by distillation from ``generator``."""
+    half_range = check_generator(generator, seed)
     module = generator.module if isinstance(generator, Generator) else None
     seconds = 60 * minutes * _PRUNING_SHARE / _RECOVERIES
     return PriorTask(
-        generator.inputs, {DISTANCE: distance_to(reference)}, teacher=module, seed=(seed, 5), recover_s=seconds
+        generator.inputs,
+        {DISTANCE: distance_to(reference, half_range)},
+        teacher=module,
+        seed=(seed, 5),
+        recover_s=seconds,
     )
 
 
@@ -175,16 +190,30 @@ def auto_recipe(generator: AnyGenerator, minutes: float) -> Recipe:
     return Recipe((_SHARE,), adapt=True, prune_minutes=_PRUNING_SHARE * minutes)
 
 
-def check_generator(generator: AnyGenerator, seed: int = 0) -> None:
-    """Raise a CompressError unless ``generator`` draws finite pictures, and the same ones for the same inputs."""
+def check_batch(generator: AnyGenerator, batch: int) -> None:
+    """Raise a CompressError if ``generator`` is a file with another fixed batch than ``batch``."""
+    fixed = generator.batch if isinstance(generator, OnnxGenerator) else None
+    if fixed not in (None, batch):
+        raise CompressError(
+            f"{generator.file} takes {fixed} pictures a call and no other number: set the target's batch to {fixed} "  # type: ignore[union-attr]
+            f"(--batch {fixed}), or export it with a dynamic batch axis."
+        )
+
+
+def check_generator(generator: AnyGenerator, seed: int = 0) -> float:
+    """Return half of the range of its pictures (1 if all are alike); they must be finite, and follow from the inputs.
+
+    Raises:
+        CompressError: they are not; says what was found.
+    """
     rows = draw_inputs(generator.inputs, _TRIED_ROWS, (seed, 3))
     try:
         first, again = (_draw(generator, rows) for _ in range(2))
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        if isinstance(error, CompressError):
-            raise
+    except CompressError:
+        raise
+    except Exception as error:  # a stranger's code may raise anything
         told = ", ".join(f"{name} {values.shape} {values.dtype}" for name, values in rows.items())
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise CompressError(f"The generator cannot draw from {told}: {reason}. Correct its inputs.") from error
     if first.ndim != 4 or len(first) != _TRIED_ROWS:
         raise CompressError(
@@ -198,6 +227,7 @@ def check_generator(generator: AnyGenerator, seed: int = 0) -> None:
             "The generator draws other pictures for the same inputs, so nothing can be compared with them. Make its "
             "noise an input."
         )
+    return float(np.ptp(first.astype(np.float64))) / 2 or 1.0
 
 
 def _draw(generator: AnyGenerator, rows: Mapping[str, np.ndarray]) -> np.ndarray:

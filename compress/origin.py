@@ -156,7 +156,7 @@ def _call_factory(origin: Origin, trust_code: bool) -> nn.Module:
     path, _, name = origin.factory.partition(":")
     try:
         function = getattr(importlib.import_module(path), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a stranger's code may raise anything
         raise CompressError(
             f"The factory {origin.factory} cannot be imported: {error}. Is it on PYTHONPATH?"
         ) from error
@@ -170,8 +170,10 @@ def _call_factory(origin: Origin, trust_code: bool) -> nn.Module:
         if "inputs" in inspect.signature(function).parameters and "inputs" not in arguments:
             arguments["inputs"] = [spec.to_json() for spec in origin.inputs]
         module = function(**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise CompressError(f"The factory {origin.factory} refused its arguments: {error}.") from error
+    except Exception as error:  # a stranger's code may raise anything
+        raise CompressError(
+            f"The factory {origin.factory} refused its arguments: {type(error).__name__}: {error}."
+        ) from error
     if not isinstance(module, nn.Module):
         raise CompressError(f"A factory returns a torch module, {origin.factory} returned {type(module).__name__}.")
     return module

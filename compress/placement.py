@@ -7,7 +7,6 @@ is not quite true; what it returns was judged, whatever was assumed.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.runtimes.onnx import generate
-from compress.quantize import QuantizeRecord, computing_nodes, quantize
+from compress.quantize import QuantizeRecord, computing_nodes, quantize, quantized_bytes
 from compress.quantize_settings import QuantizeSettings
 from compress.running import Array
 
@@ -82,10 +81,8 @@ def rank_by_harm(floats: Path, settings: QuantizeSettings, inputs: Mapping[str, 
     names = computing_nodes(floats, settings)
     wanted = generate(floats, dict(inputs))
     harm: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(prefix="leangen-place-") as folder:
-        file = Path(folder) / "one.onnx"
-        for name in names:
-            others = tuple(other for other in names if other != name)
-            quantize(floats, file, inputs=inputs, settings=replace(settings, exclude=others))
-            harm[name] = float(np.mean((generate(file, dict(inputs)).astype(np.float64) - wanted) ** 2))
+    for name in names:
+        others = tuple(other for other in names if other != name)
+        data = quantized_bytes(floats, inputs=inputs, settings=replace(settings, exclude=others))
+        harm[name] = float(np.mean((generate(data, dict(inputs)).astype(np.float64) - wanted) ** 2))
     return sorted(names, key=lambda name: -harm[name])

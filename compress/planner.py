@@ -179,16 +179,17 @@ class Planner:
         return _Variant(recovered, files[FP32], files[FP32]) if result.kept else current
 
     def _try_integers(self, current: _Variant) -> _Variant:
-        """Try every way of quantizing all; where none is inside the budget, the fastest of them in parts."""
-        floats, too_bad = current, dict[QuantizeSettings, float]()
+        """Try every way of quantizing all; in part the fastest one outside the budget, if what is kept is slower."""
+        reached, too_bad = 1.0, dict[QuantizeSettings, float]()  # of the time of the float file
         for settings in ways(current.floats):
             before = current
             current, ratio = self._try_quantization(before, settings)
-            if current is before and ratio is not None and ratio.ci95[1] < 1:
-                too_bad[settings] = ratio.value
-        if current is floats and too_bad:
-            return self._try_placement(current, min(too_bad, key=lambda settings: too_bad[settings]))
-        return current
+            if current is not before and ratio is not None:
+                reached *= ratio.value
+            elif ratio is not None and ratio.ci95[1] < 1:
+                too_bad[settings] = reached * ratio.value
+        best = min(too_bad, key=lambda settings: too_bad[settings], default=None)
+        return self._try_placement(current, best) if best is not None and too_bad[best] < reached else current
 
     def _try_quantization(self, current: _Variant, settings: QuantizeSettings) -> tuple[_Variant, Ratio | None]:
         name = f"quantize {settings.name}"
@@ -210,7 +211,11 @@ class Planner:
         name, folder = f"quantize {settings.name} in part", self._new_folder("quantize-in-part")
         file = folder / "model.int8.onnx"
         rows = calibration_inputs(current.generator.inputs, self._bench.calibration_seed)
-        found = place(current.floats, file, settings=settings, inputs=rows, is_inside=self._is_inside)
+        try:
+            found = place(current.floats, file, settings=settings, inputs=rows, is_inside=self._is_inside)
+        except CompressError as error:
+            self._record(StepResult(name, False, f"refused: {error}", settings=settings.to_json()), folder)
+            return current
         if found is None:
             why = f"refused: already the least harmful node in int8 is outside {self._budgets[0].text}"
             self._record(StepResult(name, False, why, settings=settings.to_json()), folder)

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.inputs import InputSpec, covering_rows, draw_inputs
 from benchmarks.runtimes.onnx import generate
 from compress.errors import CompressError
-from compress.quality import Difference, Score
+from compress.quality import Z95, Difference, Score
 from compress.running import Array
 from compress.task import Evaluation
 
@@ -118,8 +118,9 @@ class PriorTask:
         return {metric: np.asarray(values) for metric, values in found.items()}
 
     def _score(self, metric: str, values: Array) -> Score:
+        """Return the mean; its standard error is widened so that 1.96 of them make the interval of so few draws."""
         n = covering_rows(self.inputs, self.rows) * self.draws
-        error = float(values.std(ddof=1) / math.sqrt(len(values)))
+        error = float(values.std(ddof=1) / math.sqrt(len(values))) * _T975[len(values) - 2] / Z95
         return Score(metric, "", n, self.seed, float(values.mean()), error)
 
 
@@ -132,23 +133,26 @@ def difference(values: Array) -> Difference:
     return Difference(mean, (mean - half, mean + half))
 
 
-def distance_to(reference: Path) -> Measure:
+def distance_to(reference: Path, half_range: float = 1.0) -> Measure:
     """Return the measure of how far pictures are from those of ``reference`` for the same inputs.
 
-    Root mean square over all pixels, in the pictures' own units; peak signal-to-noise ratio for pixels in [-1, 1] is
-    20 log10(2 / distance) decibels.
+    Root mean square over all pixels, as a share of ``half_range``, which is 1 for pixels in [-1, 1]; the peak
+    signal-to-noise ratio is 20 log10(2 / distance) decibels.
     """
 
     def distance(pictures: Array, inputs: Mapping[str, Array]) -> float:
-        wanted = generate(reference, dict(inputs))
-        return float(np.sqrt(np.mean((pictures.astype(np.float64) - wanted) ** 2)))
+        wanted = generate(reference, dict(inputs)).astype(np.float64)
+        return float(np.sqrt(np.mean((pictures - wanted) ** 2))) / half_range
 
     return distance
 
 
 def as_measure(function: Callable[..., Any]) -> Measure:
     """Return a user's function of pictures, or of pictures and ``inputs`` by that name, as a measure."""
-    takes_inputs = "inputs" in inspect.signature(function).parameters
+    try:
+        takes_inputs = "inputs" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # written in C
+        takes_inputs = False
 
     def measure(pictures: Array, inputs: Mapping[str, Array]) -> float:
         return float(function(pictures, inputs=inputs) if takes_inputs else function(pictures))

@@ -17,7 +17,7 @@ from compress.errors import CompressError
 
 Direction = Literal["lower", "higher"]
 
-_Z95 = 1.96  # two-sided 95 % of a normal distribution
+Z95 = 1.96  # two-sided 95 % of a normal distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,7 @@ class Budget:
         if not all(map(math.isfinite, (score.value, reference.value, difference.value))):
             return False
         if term.kind == "value":
-            return bad(score.value) + _Z95 * score.standard_error <= bad(term.amount)
+            return bad(score.value) + Z95 * score.standard_error <= bad(term.amount)
         return bad(difference.worse_end(self.metric)) <= bad(term.allowance(reference.value))
 
     def to_json(self) -> str:

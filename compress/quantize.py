@@ -129,33 +129,46 @@ def quantize(
         CompressError: the model cannot be read or is quantized already, an excluded node is not there, or the
             inputs do not fit.
     """
+    data = quantized_bytes(model_path, inputs=inputs, settings=settings, metadata=metadata)
+    with _readable_errors(Path(model_path)):
+        operators = _operators(data) if settings.target == "onnxruntime" else {}
+    write_bytes(Path(out_path), data)
+    return QuantizeRecord(
+        settings=settings,
+        reduce_range=_reduces(settings),
+        rows=count_rows(inputs),
+        bytes=len(data),
+        operators=operators,
+        floats={name: operators[name] for name in HEAVY_OPERATORS if name in operators},
+    )
+
+
+def quantized_bytes(
+    model_path: Path,
+    *,
+    inputs: Mapping[str, Array],
+    settings: QuantizeSettings,
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return the int8 version of ``model_path``; see ``quantize``, which also writes and describes it."""
     rows = count_rows(inputs)
     if rows > _MAX_ROWS:
         raise CompressError(f"Calibration takes at most {_MAX_ROWS} rows, found {rows}. 64 are enough for min and max.")
     model = read_float_model(Path(model_path))
-    reduce_range = settings.target == "onnxruntime" and _saturates()
+    _check_flat(model)
     with tempfile.TemporaryDirectory(prefix="leangen-quantize-") as folder, _readable_errors(Path(model_path)):
         prepared, written = _prepare(model, settings, Path(folder)), Path(folder) / "int8.onnx"
         _check_excluded(prepared, settings.exclude)
         with contextlib.redirect_stdout(io.StringIO()):  # calibration by histograms prints
-            _quantize_static(prepared, written, inputs, settings, _fixed_batch(model), reduce_range)
+            _quantize_static(prepared, written, inputs, settings, _fixed_batch(model))
         quantized = onnx.load_model(written)
     if settings.target == "onnxruntime":
         keep_in_float(quantized, settings.exclude)
     kept = {entry.key: entry.value for entry in model.metadata_props}
     del quantized.metadata_props[:]
     onnx.helper.set_model_props(quantized, kept | dict(metadata or {}))
-    data = quantized.SerializeToString()
-    write_bytes(Path(out_path), data)
-    operators = _operators(data) if settings.target == "onnxruntime" else {}
-    return QuantizeRecord(
-        settings=settings,
-        reduce_range=reduce_range,
-        rows=rows,
-        bytes=len(data),
-        operators=operators,
-        floats={name: operators[name] for name in HEAVY_OPERATORS if name in operators},
-    )
+    data: bytes = quantized.SerializeToString()
+    return data
 
 
 def computing_nodes(model_path: Path, settings: QuantizeSettings) -> list[str]:
@@ -182,7 +195,7 @@ def _prepare(model: onnx.ModelProto, settings: QuantizeSettings, folder: Path) -
 
 
 def _quantize_static(
-    source: Path, target: Path, inputs: Mapping[str, Array], settings: QuantizeSettings, batch: int | None, reduce: bool
+    source: Path, target: Path, inputs: Mapping[str, Array], settings: QuantizeSettings, batch: int | None
 ) -> None:
     quantize_static(
         str(source),
@@ -191,7 +204,7 @@ def _quantize_static(
         quant_format=QuantFormat.QDQ,
         calibrate_method=_METHODS[settings.calibration],
         per_channel=settings.per_channel,
-        reduce_range=reduce,
+        reduce_range=_reduces(settings),
         nodes_to_exclude=list(settings.exclude),
         **_target_options(settings.target),
     )
@@ -241,6 +254,13 @@ def read_float_model(path: Path) -> onnx.ModelProto:
     return model
 
 
+def _check_flat(model: onnx.ModelProto) -> None:
+    """Graphs inside nodes read tensors of the graph outside, which quantization renames: onnxruntime then aborts."""
+    inner = [node.op_type for node in model.graph.node if any(a.HasField("g") or a.graphs for a in node.attribute)]
+    if inner:
+        raise CompressError(f"Graphs with {', '.join(sorted(set(inner)))} are not quantized. Export it without them.")
+
+
 def _fixed_batch(model: onnx.ModelProto) -> int | None:
     shapes = [port.shape for port in input_ports(model.graph)]
     return next((shape[0] for shape in shapes if shape and shape[0]), None)
@@ -263,6 +283,10 @@ def _check_excluded(path: Path, exclude: Sequence[str]) -> None:
             f"Only nodes of the graph can be left in float, {unknown[0]!r} is not there after simplification. "
             f"Its nodes: {', '.join(filter(None, names[:40]))}."
         )
+
+
+def _reduces(settings: QuantizeSettings) -> bool:
+    return settings.target == "onnxruntime" and _saturates()
 
 
 @functools.cache

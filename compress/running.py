@@ -32,7 +32,7 @@ def run_module(module: nn.Module, inputs: Mapping[str, Array], *, batch: int = 6
     """Return what ``module`` draws in eval mode, (n, C, H, W), for arrays (n, *shape) by name.
 
     Raises:
-        CompressError: there are no rows, or the arrays differ in their number of rows.
+        CompressError: there are no rows, the arrays differ in their number of rows, or it returns something else.
     """
     n = count_rows(inputs)
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
@@ -41,7 +41,13 @@ def run_module(module: nn.Module, inputs: Mapping[str, Array], *, batch: int = 6
         for start in range(0, n, batch):
             # Copied: stored banks are read-only arrays, which torch does not like to share.
             rows = {k: torch.tensor(v[start : start + batch], device=device) for k, v in inputs.items()}
-            images.append(module(**rows).cpu().numpy())
+            drawn = module(**rows)
+            if not isinstance(drawn, torch.Tensor):
+                raise CompressError(
+                    f"A generator returns one tensor, the pictures; this one returned {type(drawn).__name__}. "
+                    "Wrap it in a module whose forward returns the pictures alone."
+                )
+            images.append(drawn.cpu().numpy())
     return np.concatenate(images)
 
 

@@ -199,10 +199,14 @@ def _activation_behind(graph: GraphProto, node: NodeProto, index: GraphIndex) ->
     readers = [one for one in graph.node if node.output[0] in one.input]
     if len(readers) != 1 or index.uses[node.output[0]] != 1 or readers[0].op_type not in ELEMENTWISE:
         return None
-    return readers[0] if readers[0].input[0] == node.output[0] else None
+    first, *others = readers[0].input
+    known = all(not name or name in index.initializers for name in others)  # made by a node, they may come later
+    return readers[0] if first == node.output[0] and known else None
 
 
-def _constant(graph: GraphProto, name: str, array: Array) -> str:
+def _constant(graph: GraphProto, stem: str, array: Array) -> str:
+    taken = {tensor.name for tensor in graph.initializer}
+    name = next(name for name in (stem, *(f"{stem}_{i}" for i in range(len(taken) + 1))) if name not in taken)
     graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
     return name
 

@@ -46,12 +46,14 @@ class Scene:
         root: The run folder.
         seed: Of the order of turns.
         module: Makes the reference as a torch module; None where it is a file.
+        batches: What is timed beside the target's batch; a file with a fixed batch takes no other.
     """
 
     bench: Bench
     root: Path
     seed: int
     module: Callable[[], nn.Module] | None
+    batches: tuple[int, ...] = BATCHES
 
     @classmethod
     def of(cls, context: Context) -> "Scene":
@@ -108,7 +110,7 @@ def measure_latency(scene: Scene, everybody: list[Contestant], shipped: str) -> 
     after = by_key[f"final {shipped} {ONNX}"]
     eager = Contestant("reference", "fp32", None).key
     rows, speedup, speedup_vs_eager = list[Record](), dict[str, Any](), dict[str, Any]()
-    for batch in sorted({*BATCHES, target.batch}):
+    for batch in sorted({*scene.batches, target.batch}):
         runners = {one.key: _runner(scene, one, batch) for one in everybody}
         probe = probe_for(target.threads)
         samples = measure_interleaved(runners, seconds=MEASURE_S, seed=scene.seed, probe=probe)

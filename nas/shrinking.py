@@ -1,16 +1,29 @@
 """A generator that leangen did not find: compressed, exported, measured and reported, without an experiment."""
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import read_json, write_json
+import safetensors.torch
+
+from benchmarks.files import read_json, sha256_bytes, write_json
 from benchmarks.fingerprint import fingerprint
 from benchmarks.records import Target
-from compress.compressing import DEFAULT_BUDGET, Result, auto_recipe, check_generator, compress, own_task
+from benchmarks.runtimes.sessions import check_device
+from compress.compressing import (
+    DEFAULT_BUDGET,
+    Result,
+    auto_recipe,
+    check_batch,
+    check_generator,
+    compress,
+    own_task,
+)
 from compress.export import AnyGenerator
+from compress.generator import Generator
 from compress.planner import Recipe
 from compress.prior_task import DISTANCE, PriorTask, as_measure
 from compress.quality import parse_budgets
@@ -26,6 +39,8 @@ from nas.sources import Source
 from reports.summary import parse
 
 REQUEST = "request.json"
+EXPORTED = "export/record.json"
+_PARTS = ("reference", "compressed", "export", "report")
 _LOCK = ".lock"
 
 
@@ -37,6 +52,7 @@ class Request:
         source: The generator.
         budgets: As written.
         functions: That judge pictures, by metric; none: the distance to the generator that was given.
+        judged_by: How these are named on the command line.
         target: Where it will run.
         prune: Whether pruning is tried, where it can be.
         minutes: About how long it may take.
@@ -47,6 +63,7 @@ class Request:
     source: Source
     budgets: tuple[str, ...] = (DEFAULT_BUDGET,)
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    judged_by: tuple[str, ...] = ()
     target: Target = field(default_factory=Target)
     prune: bool = True
     minutes: float = 10.0
@@ -58,9 +75,11 @@ class Request:
         return {
             "source": self.source.text,
             "id": generator.id,
+            "weights": _digest(generator),
             "inputs": [spec.to_json() for spec in generator.inputs],
             "budgets": list(self.budgets),
             "metrics": list(self.functions),
+            "judged_by": list(self.judged_by),
             "target": self.target.to_json(),
             "prune": self.prune,
             "minutes": self.minutes,
@@ -71,7 +90,8 @@ class Request:
 def shrink(request: Request, out: Path, progress: Progress | None = None) -> Record:
     """Compress what ``request`` names into the run folder ``out`` and return its summary.
 
-    A folder with a summary of the same request is left as it is; one that was cut short is begun anew.
+    In a folder with a summary of the same request only report and program are made again, if they are not there; one
+    that was cut short is begun anew.
 
     Raises:
         NasError: budgets and functions do not fit; ``out`` holds something else or is in use.
@@ -81,13 +101,16 @@ def shrink(request: Request, out: Path, progress: Progress | None = None) -> Rec
     generator = request.source.load()
     asked, out = request.to_json(generator), out.absolute()
     _check_free(out, asked)
+    check_device(request.target.device)
+    check_batch(generator, request.target.batch)
     check_generator(generator, request.seed)  # before a folder is made for what cannot be done
     out.mkdir(parents=True, exist_ok=True)
     try:
         with hold(out / _LOCK):
             if (out / "summary.json").is_file():
-                found: Record = read_json(out / "summary.json")
-                return found
+                return _finish(request, out)
+            for part in _PARTS:
+                shutil.rmtree(out / part, ignore_errors=True)  # of one that was cut short
             write_json(out / REQUEST, asked)
             write_json(out / MACHINE_FILE, fingerprint().to_json())
             return _make(request, generator, out, progress or Silent())
@@ -130,11 +153,28 @@ def _make(request: Request, generator: AnyGenerator, out: Path, progress: Progre
         "pruned": request.prune,
     }
     summary = parse(summarize(generator, result, exported, told)).to_json()
+    write_json(out / EXPORTED, exported)
     write_json(out / "summary.json", summary)
-    write_report(out)
-    data = f"not known to leangen, which was given {request.source.text} and compressed it"
-    write_deploy(out, exported, parse(summary), data)
+    return _finish(request, out)
+
+
+def _finish(request: Request, out: Path) -> Record:
+    """Write the report and the program that draws, and return the summary; what is there already stays."""
+    summary: Record = read_json(out / "summary.json")
+    if not (out / "report" / "index.html").is_file():
+        write_report(out)
+    if not (out / "export" / "deploy").is_dir():
+        data = f"not known to leangen, which was given {request.source.text} and compressed it"
+        write_deploy(out, read_json(out / EXPORTED), parse(summary), data)
     return summary
+
+
+def _digest(generator: AnyGenerator) -> str:
+    """Return the SHA-256 of the module's tensors, names and all; empty for a file, whose id is of its bytes."""
+    if not isinstance(generator, Generator):
+        return ""
+    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in generator.module.state_dict().items()}
+    return sha256_bytes(safetensors.torch.save(state))
 
 
 def _compress(request: Request, generator: AnyGenerator, out: Path, progress: Progress) -> Result:

@@ -8,14 +8,14 @@ from pathlib import Path
 from benchmarks.files import read_json, write_bytes, write_json
 from benchmarks.inputs import draw_inputs
 from benchmarks.runtimes.onnx import generate
-from compress.compressing import Result
+from compress.compressing import Result, Saved
 from compress.export import AnyGenerator
 from compress.generator import Generator
 from compress.measure import FP32
 from compress.prior_task import PriorTask
 from compress.steps import REFERENCE
 from compress.tracing import traced_groups
-from nas.final import Scene, contestants, measure_latency, operators_of
+from nas.final import BATCHES, Scene, contestants, measure_latency, operators_of
 from nas.finished import final_of, model_of, rows_of, setting_of, steps_of
 from nas.folder import MACHINE_FILE, Record
 from nas.held_out import missed_on_held_out, record_of
@@ -43,13 +43,14 @@ def export(generator: AnyGenerator, result: Result, seed: int, progress: Progres
         progress: Hears of each part.
     """
     progress.start("export", 4, "parts")
-    saved = result.save()
-    progress.update("export", 1, "files")
-    module = generator.module if isinstance(generator, Generator) else None
-    scene = Scene(result.bench, result.folder, seed, None if module is None else lambda: module)
+    saved, latency = _saved_and_timed(generator, result, seed)
+    helped = result.helped and _is_faster(latency, result.bench.target.batch)
+    if result.helped and not helped:  # what steps had found does not stand: nothing is shipped for it
+        result = result.undone()
+        saved, latency = _saved_and_timed(generator, result, seed)
+    scene = _scene(generator, result, seed)
     files = {REFERENCE: _named(scene, result.reference), FINAL: _named(scene, saved.files)}
     shipped = scene.relative(saved.shipped)
-    latency = measure_latency(scene, contestants(scene, files), saved.precision)
     write_json(result.folder / "export" / "latency.json", latency)
     progress.update("export", 2, "latency")
     compared = {REFERENCE: result.reference[FP32], FINAL: saved.shipped}
@@ -63,6 +64,7 @@ def export(generator: AnyGenerator, result: Result, seed: int, progress: Progres
         "files": files[FINAL]["files"],
         "shipped": shipped,
         "precision": saved.precision,
+        "helped": helped,
         "fastest_reference": fastest,
         "parity": [
             _proof(scene.relative(saved.files[name]), one.to_json(), seed) for name, one in saved.parity.items()
@@ -74,6 +76,27 @@ def export(generator: AnyGenerator, result: Result, seed: int, progress: Progres
     }
     progress.finish("export")
     return record
+
+
+def _saved_and_timed(generator: AnyGenerator, result: Result, seed: int) -> tuple[Saved, Record]:
+    """Return the files of ``result``, and the latency table of everybody."""
+    saved = result.save()
+    scene = _scene(generator, result, seed)
+    files = {REFERENCE: _named(scene, result.reference), FINAL: _named(scene, saved.files)}
+    return saved, measure_latency(scene, contestants(scene, files), saved.precision)
+
+
+def _scene(generator: AnyGenerator, result: Result, seed: int) -> Scene:
+    if isinstance(generator, Generator):
+        module = generator.module
+        return Scene(result.bench, result.folder, seed, lambda: module)
+    batches = (generator.batch,) if generator.batch else BATCHES
+    return Scene(result.bench, result.folder, seed, None, batches)
+
+
+def _is_faster(latency: Record, batch: int) -> bool:
+    """Return whether what ships is faster than the given generator's own fastest file, beyond the interval."""
+    return float(latency["speedup"][str(batch)]["ci95"][0]) > 1
 
 
 def _named(scene: Scene, files: Mapping[str, Path]) -> Record:
@@ -134,12 +157,12 @@ def summarize(generator: AnyGenerator, result: Result, exported: Record, told: R
         "roofline": exported["roofline"],
         "parity": exported["parity"],
         "commands": _commands(root, exported, told["command"]),
-        "notes": _notes(generator, told),
+        "notes": _notes(generator, result, exported, told),
     }
 
 
 def _verdict(result: Result, exported: Record) -> Record:
-    if not result.helped:
+    if not exported["helped"]:
         return {"met": False, "missed": [NOTHING_HELPED]}
     missed = missed_on_held_out(result.budgets, exported["quality"])
     return {"met": not missed, "missed": ["quality.budget"] if missed else []}
@@ -165,12 +188,17 @@ def _shown(root: Path) -> Path:
     return root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
 
 
-def _notes(generator: AnyGenerator, told: Record) -> list[str]:
+def _notes(generator: AnyGenerator, result: Result, exported: Record, told: Record) -> list[str]:
     notes = []
+    if result.helped and not exported["helped"]:
+        notes.append(
+            "Steps were kept, but the final measurement in several processes found what came of them no faster than "
+            "the given generator's own fastest file: so it ships as it was given."
+        )
     if told["only_distance"]:
         notes.append(
-            "Quality is only how far pictures are from those of the generator that was given (root mean square, pixels "
-            "in [-1, 1]); how good they are, nobody judged."
+            "Quality is only how far pictures are from those of the generator that was given (root mean square, as a "
+            "share of half of their range); how good they are, nobody judged."
         )
     if not isinstance(generator, Generator):
         notes.append(

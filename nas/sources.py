@@ -124,7 +124,7 @@ def own_metric(text: str) -> OwnMetric:
     path, _, name = text.partition(":")
     try:
         function = getattr(importlib.import_module(path), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a stranger's code may raise anything
         raise NasError(f"--quality {text} cannot be imported: {error}; is it on PYTHONPATH?") from error
     if not callable(function):
         raise NasError(f"--quality {text} must be a function of pictures; found {type(function).__name__}")
@@ -150,9 +150,9 @@ def _metric_of(function: Callable[..., Any], text: str, name: str) -> Metric:
 
 
 def _find_code() -> None:
-    """Let code in the working directory be found, as ``python -m`` would."""
+    """Let code in the working directory be found."""
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)  # behind all that is installed: nothing there is to be taken for a library of ours
 
 
 def quality_functions(texts: Sequence[str]) -> dict[str, Callable[..., Any]]:

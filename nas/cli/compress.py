@@ -17,9 +17,11 @@ _SOURCE = Annotated[
     ),
 ]
 _OWN = "of a module or a file"
+_FOR_OWN = ("budget", "inputs", "weights", "quality", "recipe", "minutes", "threads", "batch", "device", "seed")
 
 
 def compress(
+    context: typer.Context,
     source: _SOURCE,
     out: Annotated[
         Path | None, typer.Option("--out", help="The run folder; needed for a module or a file.", show_default=False)
@@ -57,18 +59,19 @@ def compress(
     from nas.cli import run
 
     if not _is_own(source):
-        given = {"--budget": budget, "--inputs": inputs, "--weights": weights, "--quality": quality}
-        if surplus := [name for name, value in given.items() if value]:
+        if surplus := [f"--{name}" for name in _FOR_OWN if _is_given(context, name)]:
             raise NasError(
                 f"{', '.join(surplus)} {'are' if len(surplus) > 1 else 'is'} for a module or an ONNX file; a run has "
                 "its experiment: override it with --set, such as --set quality.budget=fid<=+5%"
             )
+        _check_place(source)
         run.compress_winner(Path(source), out, set_ or (), trust_code=trust_code, quiet=quiet)
         return
     if out is None:
         raise NasError(f"name the folder for what comes of {source} with --out")
-    if set_:
-        raise NasError(f"--set changes an experiment, and {source} has none")
+    if set_ or trust_code:
+        option = "--set changes" if set_ else "--trust-code is about"
+        raise NasError(f"{option} an experiment, and {source} has none: leave it out")
     if recipe not in ("auto", "quantize"):
         raise NasError(f"--recipe is auto or quantize, found {recipe!r}")
     from benchmarks.records import Target
@@ -82,6 +85,7 @@ def compress(
             Source(source, weights, tuple(map(parse_input, inputs or ()))),
             tuple(budget or (DEFAULT_BUDGET,)),
             quality_functions(quality or ()),
+            tuple(quality or ()),
             Target(threads=threads, batch=batch, device=device),
             prune=recipe == "auto",
             minutes=minutes,
@@ -90,6 +94,22 @@ def compress(
         )
         summary = shrink(request, out, progress)
     run.leave_with(summary, out)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether the option was typed, whatever its value."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _check_place(source: str) -> None:
+    """Raise NasError, with the forms that there are, for what is no run folder and no experiment."""
+    path = Path(source)
+    if path.is_dir() and not (path / "experiment.yaml").is_file():
+        hint = "it came of `leangen compress`: name what that was given" if (path / "request.json").is_file() else ""
+        raise NasError(f"{source} is no run folder with an experiment.yaml{f'; {hint}' if hint else ''}")
+    if not path.exists():
+        raise NasError(f"there is no {source}: name a run folder, an experiment, MODEL.onnx or package.module:function")
 
 
 def _is_own(source: str) -> bool:

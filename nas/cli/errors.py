@@ -21,7 +21,7 @@ OUR_BUG = 70  # EX_SOFTWARE of sysexits.h
 STOPPED = 130  # 128 + SIGINT, as shells have it
 TERMINATED = 143  # 128 + SIGTERM
 
-RESUMABLE = frozenset({"run", "search", "compress", "export", "pick"})
+RESUMABLE = frozenset({"run", "search", "export", "pick"})
 
 # Modules that are not in the base install -> what brings them.
 _EXTRAS = {
@@ -124,6 +124,8 @@ def _user_errors() -> tuple[type[Exception], ...]:
 
 def _say_stopped(command: str | None) -> None:
     saved = "saved; run the same command to go on" if command in RESUMABLE else "nothing was written"
+    if command == "compress":
+        saved = "run the same command again: a run goes on where it was, a module or a file begins anew"
     stderr_console().print(f"stopped: {saved}", soft_wrap=True)
 
 

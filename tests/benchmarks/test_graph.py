@@ -77,6 +77,13 @@ def test_a_tensor_that_only_says_it_is_large_is_refused(linear_model, dims):
             parse_model(model.SerializeToString())
 
 
+def test_a_data_type_that_nobody_knows_is_refused(linear_model):
+    model = parse_model(linear_model())
+    model.graph.initializer[0].data_type = 99
+    with pytest.raises(ModelError, match="data type 99, which onnx does not know"):
+        parse_model(model.SerializeToString())
+
+
 def test_size_limit(tmp_path, linear_model, monkeypatch):
     path = tmp_path / "m.onnx"
     path.write_bytes(linear_model())

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -8,7 +9,7 @@ from torch import nn
 from benchmarks.inputs import draw_inputs
 from benchmarks.runtimes.onnx import generate, optimised_operators
 from compress import Generator, OnnxGenerator, compress, planner
-from compress.compressing import auto_recipe, check_generator
+from compress.compressing import auto_recipe, check_batch, check_generator
 from compress.errors import CompressError
 from compress.export import export_onnx
 from compress.generator import Origin
@@ -87,6 +88,8 @@ class Odd(nn.Module):
         (lambda self, z: (self.weight * float("nan")).expand(len(z), 1, 4, 4), "NaN"),
         (lambda _, z: z @ torch.ones(3, 3), "cannot draw from z"),
         (lambda _, z: z, r"\(N, C, H, W\), found \(4, 16\)"),
+        (lambda _, z: (z, z), "returned tuple"),
+        (lambda _, z: {}["nothing"], "KeyError"),
     ],
 )
 def test_what_cannot_be_compressed_is_refused_in_one_line(low16, draw, says):
@@ -99,4 +102,24 @@ def test_what_cannot_be_compressed_is_refused_in_one_line(low16, draw, says):
 def test_a_wrong_budget_is_refused_before_any_work(low16, tmp_path):
     with pytest.raises(CompressError, match="no metric 'size'"):
         compress(low16, budget="size<=3", folder=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_half_of_the_range_is_measured(low16):
+    bright = Generator(
+        Origin.of_factory("odd:odd", {}, low16.inputs), (), Odd(lambda _, z: 255 * z.sigmoid()[:, :, None, None])
+    )
+    assert 60 < check_generator(bright) < 127.5
+    assert 0.2 < check_generator(low16) <= 1
+
+
+def test_a_fixed_batch_is_that_of_the_target_or_refused(low16_file, tmp_path):
+    model = onnx.load(low16_file)
+    for port in (*model.graph.input, *model.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(model, tmp_path / "fixed.onnx")
+    fixed = OnnxGenerator.load(tmp_path / "fixed.onnx")
+    check_batch(fixed, 2)
+    with pytest.raises(CompressError, match="takes 2 pictures a call and no other number.*--batch 2"):
+        compress(fixed, folder=tmp_path / "x")
     assert not (tmp_path / "x").exists()

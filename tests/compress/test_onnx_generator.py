@@ -109,3 +109,28 @@ def test_a_tensor_that_only_claims_to_be_large_is_not_allocated(tmp_path):
     with pytest.raises(CompressError, match="w") as caught:
         OnnxGenerator.load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_what_was_saved_is_loaded_with_its_edits(stranger, tmp_path):
+    one = OnnxGenerator.load(stranger).with_edit(Edit("clean", {})).with_edit(QuantizeSettings().edit(0, 64))
+    one.save(tmp_path / "kept")
+    again = OnnxGenerator.load_saved(tmp_path / "kept")
+    assert (again.id, again.edits) == (one.id, one.edits)
+    save(tmp_path / "kept" / "source.onnx", [helper.make_node("Identity", ["z"], ["y"])])
+    with pytest.raises(CompressError, match=r"source\.onnx is not the file that origin\.json names"):
+        OnnxGenerator.load_saved(tmp_path / "kept")
+
+
+def test_a_file_that_changes_meanwhile_is_noticed(stranger, tmp_path):
+    one = OnnxGenerator.load(stranger)
+    save(stranger, [helper.make_node("Identity", ["z"], ["y"])])
+    with pytest.raises(CompressError, match="was changed while it was worked on"):
+        export_onnx(one, tmp_path / "out.onnx")
+
+
+def test_a_fixed_batch_and_an_old_opset_are_known(tmp_path):
+    identity = [helper.make_node("Identity", ["z"], ["y"])]
+    assert OnnxGenerator.load(save(tmp_path / "a.onnx", identity)).batch is None
+    assert OnnxGenerator.load(save(tmp_path / "b.onnx", identity, shape=(2, 4), out=(2, 4))).batch == 2
+    with pytest.raises(CompressError, match=r"opset 11 is too old.*convert_version\(onnx\.load\(path\), 13\)"):
+        OnnxGenerator.load(save(tmp_path / "c.onnx", identity, opsets=(("", 11),)))

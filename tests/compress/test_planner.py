@@ -20,8 +20,10 @@ from compress.errors import CompressError
 from compress.export import export_onnx
 from compress.generator import Generator
 from compress.measure import Bench
+from compress.placement import Placement
 from compress.planner import Planner, Recipe
 from compress.quality import Budget, Difference, Score
+from compress.quantize import quantize
 from compress.running import run_module
 from compress.task import Evaluation
 from search_spaces.space import ImageShape
@@ -182,6 +184,35 @@ def test_where_every_part_is_too_bad_none_is_integer(compress):
     found, _, folder = compress({PRUNED: costs(6), TENSOR: costs(0, 3), CHANNEL: costs(0, 4)}, fids)
     assert found.steps[-1].reason == "refused: already the least harmful node in int8 is outside fid<=+10%"
     assert (found.precision, found.file) == ("fp32", folder / PRUNED / "model.onnx")
+
+
+def test_a_faster_way_is_tried_in_part_though_a_slower_one_was_kept(compress, monkeypatch):
+    """Per tensor 5 ms is kept, per channel 2 ms is outside: a part of the latter takes 3 ms and is inside."""
+    seen = []
+
+    def placed(floats, out, *, settings, inputs, is_inside):
+        seen.append((floats.parent.name, settings.per_channel))
+        return Placement(quantize(floats, out, inputs=inputs, settings=settings), 3, 2)
+
+    monkeypatch.setattr(planner, "place", placed)
+    fids = {PRUNED: 20.0, TENSOR: 20.0, CHANNEL: 30.0, IN_PART: 21.0}
+    milliseconds = {PRUNED: costs(6), TENSOR: costs(0, 5), CHANNEL: costs(0, 2), IN_PART: costs(0, 3)}
+    found, _, _ = compress(milliseconds, fids)
+    assert [step.kept for step in found.steps] == [True, True, False, True]
+    assert seen == [(PRUNED, True)]
+    assert found.steps[-1].ratio.value == pytest.approx(3 / 5)
+    assert [edit.kind for edit in found.generator.edits] == ["prune", "quantize"]
+
+
+def test_a_part_that_cannot_be_written_is_a_refused_step(compress, monkeypatch):
+    def refuse(*_, **__):
+        raise CompressError("no such kernel")
+
+    monkeypatch.setattr(planner, "place", refuse)
+    found, _, _ = compress(
+        {PRUNED: costs(6), TENSOR: costs(0, 3), CHANNEL: costs(0, 4)}, {PRUNED: 20.0, TENSOR: 30.0, CHANNEL: 30.0}
+    )
+    assert (found.steps[-1].reason, found.precision) == ("refused: no such kernel", "fp32")
 
 
 def test_a_part_is_not_tried_where_int8_is_slower(compress):

@@ -55,6 +55,21 @@ def test_oracle_intervals_are_students(rng):
     assert (found.value, *found.ci95) == pytest.approx(((one - other).mean(), low, high), rel=1e-3)
 
 
+def test_oracle_a_limit_is_judged_by_students_interval(task, low16_file, rng):
+    """1.96 of the widened errors are the half width that scipy's t gives for eight draws."""
+    values = iter(rng.normal(size=8))
+    found = task.measuring({"fid": lambda *_: next(values)}).evaluate({"a": low16_file})["a"].primary
+    drawn = np.random.default_rng(0).normal(size=8)
+    half = scipy.stats.t.ppf(0.975, 7) * drawn.std(ddof=1) / math.sqrt(8)
+    assert (found.value, 1.96 * found.standard_error) == pytest.approx((drawn.mean(), half), rel=1e-3)
+
+
+def test_distance_is_a_share_of_half_of_the_range(low16_file, worse, latents):
+    pictures = np.zeros((64, 1, 32, 32))
+    one, other = (distance_to(low16_file, half)(pictures, latents) for half in (1.0, 127.5))
+    assert other == pytest.approx(one / 127.5)
+
+
 def test_what_is_not_finite_is_unknown():
     assert math.isnan(difference(np.array([1.0, math.nan])).value)
 

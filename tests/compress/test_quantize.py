@@ -206,3 +206,20 @@ def test_a_fixed_batch_is_respected(low16_file, latents, tmp_path):
     quantize(tmp_path / "fixed.onnx", tmp_path / "q.onnx", inputs=latents)
     with pytest.raises(CompressError, match="fixed batch of 8"):
         quantize(tmp_path / "fixed.onnx", tmp_path / "q.onnx", inputs={"z": latents["z"][:7]})
+
+
+def test_graphs_inside_nodes_are_not_quantized(latents, tmp_path):
+    """onnxruntime aborts the process over them."""
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["z"], ["b"])], "b", [], [helper.make_tensor_value_info("b", 1, None)]
+    )
+    graph = helper.make_graph(
+        [helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch)],
+        "g",
+        [helper.make_tensor_value_info("z", 1, ("N", 16))],
+        [helper.make_tensor_value_info("y", 1, ("N", 16))],
+        [numpy_helper.from_array(np.array(True), "yes")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "if.onnx")
+    with pytest.raises(CompressError, match="Graphs with If are not quantized"):
+        quantize(tmp_path / "if.onnx", tmp_path / "q.onnx", inputs=latents)

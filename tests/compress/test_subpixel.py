@@ -167,3 +167,25 @@ def test_the_original_stays_as_it_is(rng):
     before = model.SerializeToString()
     unfold_transposed(model)
     assert model.SerializeToString() == before
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_limits_of_a_clip_come_before_it(rng, made):
+    """Constants of the graph go along; what a node makes may come too late, so the Clip stays."""
+    constants = {"w": weights(rng, 3, 2, 4, 4)} | ({} if made else {"low": np.float32(-1), "high": np.float32(1)})
+    nodes = [helper.make_node("ConvTranspose", ["x", "w"], ["h"], strides=[2, 2], pads=[1] * 4)]
+    for name, value in {"low": -1.0, "high": 1.0}.items() if made else ():
+        nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.float32(value))))
+    nodes.append(helper.make_node("Clip", ["h", "low", "high"], ["y"]))
+    kinds = unfolded(make_model(nodes, constants, (3, 4, 4)), rng)
+    assert kinds.index("Clip") == (5 if made else 1)
+
+
+def test_names_that_are_taken_are_not_taken_again(rng):
+    constants = {"w": weights(rng, 3, 2, 4, 4), "y_places_weight": np.float32(3), "y_crop_starts": np.float32(3)}
+    nodes = [helper.make_node("ConvTranspose", ["x", "w"], ["h"], strides=[2, 2], pads=[1] * 4)]
+    nodes += [
+        helper.make_node("Mul", ["h", "y_places_weight"], ["m"]),
+        helper.make_node("Add", ["m", "y_crop_starts"], ["y"]),
+    ]
+    assert unfolded(make_model(nodes, constants, (3, 4, 4)), rng)[:3] == ["Conv", "DepthToSpace", "Slice"]

@@ -1,12 +1,15 @@
 """``leangen compress`` of what leangen did not find, from the command line to the report."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from benchmarks.inputs import draw_inputs
@@ -15,9 +18,11 @@ from benchmarks.runtimes.onnx import generate, input_specs, optimised_operators
 from compress.export import export_onnx
 from compress.generator import Generator
 from compress.measure import Bench
+from nas import shrunk
 from nas.cli import app
+from nas.shrinking import Request
 from nas.shrunk import left_whole
-from nas.sources import parse_input
+from nas.sources import Source, parse_input
 
 STRANGER = '''
 import torch
@@ -166,12 +171,62 @@ def test_where_nothing_helps_the_generator_ships_as_it_was(home, file, shortened
         (("stranger_code:make", "--inputs", "z:Nx9", "--inputs", "label:N:int64:0..2", "--out", "out"), "cannot draw"),
         (("missing.onnx", "--out", "out"), "missing.onnx"),
         ((".", "--budget", "fid<=1"), "--set quality.budget"),
+        ((".", "--minutes", "10"), "--minutes is for a module or an ONNX file"),
+        ((".",), "no run folder with an experiment.yaml"),
+        (("stranger_code.make",), "package.module:function"),
+        (("model.onnx", *INPUTS, "--out", "out", "--device", "cuda"), "CUDA"),
+        (("model.onnx", *INPUTS, "--out", "out", "--trust-code"), "--trust-code is about an experiment"),
     ],
 )
 def test_bad_input_is_refused_in_a_clear_line_and_leaves_nothing(home, file, words, says):
     said = leangen(*words, says=2)
     assert says in " ".join(said.split()), said
     assert not (home / "out").exists()
+
+
+def test_other_weights_or_another_judge_are_another_request(home):
+    """So they never get the answer to an earlier one."""
+    import stranger_code
+
+    first = Request(Source("stranger_code:make", None, tuple(map(parse_input, INPUTS[1::2]))))
+    one = first.source.load()
+    same, other = (first.to_json(one) for _ in range(2)), first.source.load()
+    assert len({json.dumps(found) for found in same}) == 1
+    with torch.no_grad():
+        next(other.module.parameters()).add_(1)
+    assert first.to_json(one) != first.to_json(other)
+    assert first.to_json(one) != replace(first, judged_by=("stranger_code:loudness",)).to_json(one)
+    assert stranger_code.make
+
+
+def test_a_report_that_was_cut_short_is_made_by_the_same_command(home, file, shortened):
+    words = (file, *INPUTS, "--out", "out", "--budget", "distance<=0.1")
+    found = CliRunner().invoke(app, ["compress", *map(str, words)])
+    shutil.rmtree(home / "out/report")
+    shutil.rmtree(home / "out/export/deploy")
+    again = CliRunner().invoke(app, ["compress", *map(str, words)])
+    assert found.exit_code == again.exit_code
+    assert (home / "out/report/index.html").is_file()
+    assert (home / "out/export/deploy/draw.py").is_file()
+
+
+def test_steps_that_do_not_stand_in_the_final_measurement_are_undone(home, file, shortened, monkeypatch):
+    """Each step is twice as fast; in the end, what ships is not."""
+    twice = Ratio(0.5, (0.49, 0.51), 50)
+    monkeypatch.setattr(Bench, "ratios", lambda self, against, files, seconds: dict.fromkeys(files, twice))
+    real = shrunk.measure_latency
+
+    def slower(*words):
+        found = real(*words)
+        found["speedup"]["1"] = {"value": 0.9, "ci95": [0.8, 1.0]}
+        return found
+
+    monkeypatch.setattr(shrunk, "measure_latency", slower)
+    assert "Nothing helped" in leangen(file, *INPUTS, "--out", "out", "--budget", "distance<=1", says=1)
+    summary = json.loads((home / "out/summary.json").read_text())
+    assert any(step["kept"] for step in summary["steps"])
+    assert summary["final"]["artifact"] == "export/model.onnx"
+    assert any("so it ships as it was given" in note for note in summary["notes"])
 
 
 def test_what_pruning_leaves_alone_is_told_with_its_reason():
