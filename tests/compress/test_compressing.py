@@ -120,6 +120,6 @@ def test_a_fixed_batch_is_that_of_the_target_or_refused(low16_file, tmp_path):
     onnx.save(model, tmp_path / "fixed.onnx")
     fixed = OnnxGenerator.load(tmp_path / "fixed.onnx")
     check_batch(fixed, 2)
-    with pytest.raises(CompressError, match="takes 2 pictures a call and no other number.*--batch 2"):
+    with pytest.raises(CompressError, match=r"takes 2 pictures a call and no other number.*--batch 2"):
         compress(fixed, folder=tmp_path / "x")
     assert not (tmp_path / "x").exists()

@@ -235,10 +235,10 @@ def test_shares_adapt_to_what_is_kept_until_the_time_is_up(compress):
 
 
 def test_per_channel_is_tried_where_per_tensor_was_refused(compress):
-    """For its quality: per tensor is outside the budget, per channel inside."""
-    fids = {PRUNED: 20.0, TENSOR: 30.0, CHANNEL: 20.0}
+    """For its quality: per tensor is outside the budget, per channel inside; per tensor in part is no better."""
+    fids = {PRUNED: 20.0, TENSOR: 30.0, CHANNEL: 20.0, IN_PART: 30.0}
     found, task, _ = compress({PRUNED: costs(6), TENSOR: costs(0, 3), CHANNEL: costs(0, 4)}, fids)
-    assert [step.kept for step in found.steps] == [True, False, True]
+    assert [step.kept for step in found.steps] == [True, False, True, False]
     assert task.asked[2]["before"] == PRUNED
     assert [edit.kind for edit in found.generator.edits] == ["prune", "quantize"]
 
