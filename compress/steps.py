@@ -2,7 +2,7 @@
 
 A step is kept if
 
-1. latency is better beyond its interval *and* quality stays inside every budget, judged against the reference
+1. latency is better by more than ``WORTH``, beyond its interval, *and* quality stays inside every budget, judged against the reference
    (not the previous step, so that small losses cannot add up unseen), or
 2. quality is better than before beyond its interval *and* latency is not worse beyond its interval. Quality is the
    first budget's metric; where another budget does not hold, its metric must be better than before, too.
@@ -21,6 +21,8 @@ from compress.quality import Budget, Difference, missed_budgets
 from compress.task import Evaluation
 
 REFERENCE, BEFORE = "reference", "before"  # keys of the files that a step is compared with
+WORTH = 0.01
+"""Two starts of one small file differ by about this share (docs/speed-gate.md): an interval of one process says less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def decide(
     """
     against = found.differences[REFERENCE]
     missed = missed_budgets(budgets, found.scores, reference.scores, against)
-    faster = ratio_to_previous.ci95[1] < 1
+    faster = ratio_to_previous.ci95[1] < 1 - WORTH
     not_slower = ratio_to_previous.ci95[0] <= 1
     latency = _latency_text(ratio_to_previous)
     if faster and not missed:
@@ -113,8 +115,10 @@ def _outside_text(found: Evaluation, reference: Evaluation, budget: Budget) -> s
 def _latency_text(ratio: Ratio) -> str:
     """Return e.g. "1.71x slower [1.66, 1.75]": a factor above 1 for what is clear, the plain ratio for what is not."""
     low, high = ratio.ci95
-    if high < 1:
+    if high < 1 - WORTH:
         return f"{1 / ratio.value:.2f}x faster [{1 / high:.2f}, {1 / low:.2f}]"
+    if high < 1:
+        return f"hardly faster, ratio {ratio.value:.3f} [{low:.3f}, {high:.3f}]"
     if low > 1:
         return f"{ratio.value:.2f}x slower [{low:.2f}, {high:.2f}]"
     return f"latency not measurably different, ratio {ratio.value:.2f} [{low:.2f}, {high:.2f}]"

@@ -88,6 +88,19 @@ def test_an_interval_that_touches_one_is_not_faster():
     assert not result.kept
 
 
+@pytest.mark.parametrize(("high", "kept"), [(0.995, False), (0.991, False), (0.989, True)])
+def test_less_than_a_percent_is_not_told_from_another_start(high, kept):
+    result = decide(
+        "step",
+        ratio_to_previous=Ratio(0.985, (0.98, high), 9),
+        found=evaluation(10, Difference(0, (0, 0))),
+        reference=REFERENCE,
+        budgets=[BUDGET],
+    )
+    assert result.kept is kept
+    assert kept or result.reason == f"refused: hardly faster, ratio 0.985 [0.980, {high:.3f}]"
+
+
 def test_nan_never_speaks_for_a_step():
     nan = math.nan
     unknown = Ratio(nan, (nan, nan), 0)
