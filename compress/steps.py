@@ -2,8 +2,8 @@
 
 A step is kept if
 
-1. latency is better by more than ``WORTH``, beyond its interval, *and* quality stays inside every budget, judged against the reference
-   (not the previous step, so that small losses cannot add up unseen), or
+1. latency is better by more than ``WORTH``, beyond its interval, *and* quality stays inside every budget, judged
+   against the reference (not the previous step, so that small losses cannot add up unseen), or
 2. quality is better than before beyond its interval *and* latency is not worse beyond its interval. Quality is the
    first budget's metric; where another budget does not hold, its metric must be better than before, too.
 
@@ -22,7 +22,7 @@ from compress.task import Evaluation
 
 REFERENCE, BEFORE = "reference", "before"  # keys of the files that a step is compared with
 WORTH = 0.01
-"""Two starts of one small file differ by about this share (docs/speed-gate.md): an interval of one process says less."""
+"""Two starts of one small file differ by about this share (docs/speed-gate.md), of which one process knows nothing."""
 
 
 @dataclass(frozen=True, slots=True)

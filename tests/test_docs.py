@@ -63,7 +63,7 @@ ELSEWHERE = {
     "python examples/studies/train_student.py runs/proof/gan-0 genotype.json": "tests/examples/test_train_student.py",
     "python -m examples.own_generator.train": "the tutorial below",
     "python -m examples.studies.compress_dcgan run runs/proof/gan-0": "tests/examples/test_compress_dcgan.py",
-    "python -m examples.studies.harmful_steps run --steps 200": "tests/examples/test_harmful_steps.py",
+    "python -m examples.studies.harmful_steps run --steps 200 --seed 1": "tests/examples/test_harmful_steps.py",
     OWN_MODULE: "the page on compression below",
     "python -m examples.studies.proof piece gan 0": "tests/examples/test_proof.py",
     "python -m examples.studies.proof piece cgan 0": "tests/examples/test_proof.py",
