@@ -1,6 +1,6 @@
 """How far compression alone brings the trained stock DCGAN: no search, judged as a run is, beside what others do.
 
-python -m examples.studies.compress_dcgan run runs/proof/gan-0     gives docs/compression/gan-0.json
+python -m examples.studies.compress_dcgan run runs/proof/gan-0     gives docs/compression/dcgan/gan-0.json
 python -m examples.studies.compress_dcgan table docs/compression.md
 
 The run gives its trained reference, pictures, extractor and latents; nothing in it is changed. All files are timed in
@@ -50,7 +50,7 @@ SETTINGS = (  # a recovery takes one and a half minutes; the recipe has a quarte
     "search.final_adversarial=300",
     "search.final_match=300",
 )
-RESULTS = Path("docs/compression")
+RESULTS = Path("docs/compression/dcgan")
 OURS, PLAIN, REWRITTEN, PRUNED = "ours", "quantize_static", "quantize_static, unfolded", "pruned by half"
 
 
