@@ -192,10 +192,9 @@ def auto_recipe(generator: AnyGenerator, minutes: float) -> Recipe:
 
 def check_batch(generator: AnyGenerator, batch: int) -> None:
     """Raise a CompressError if ``generator`` is a file with another fixed batch than ``batch``."""
-    fixed = generator.batch if isinstance(generator, OnnxGenerator) else None
-    if fixed not in (None, batch):
+    if isinstance(generator, OnnxGenerator) and (fixed := generator.batch) not in (None, batch):
         raise CompressError(
-            f"{generator.file} takes {fixed} pictures a call and no other number: set the target's batch to {fixed} "  # type: ignore[union-attr]
+            f"{generator.file} takes {fixed} pictures a call and no other number: set the target's batch to {fixed} "
             f"(--batch {fixed}), or export it with a dynamic batch axis."
         )
 

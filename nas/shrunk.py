@@ -1,6 +1,7 @@
 """What compression of a stranger's generator leaves: its files measured and judged, and the summary of it."""
 
 import shlex
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,7 @@ def export(generator: AnyGenerator, result: Result, seed: int, progress: Progres
     helped = result.helped and _is_faster(latency, result.bench.target.batch)
     if result.helped and not helped:  # what steps had found does not stand: nothing is shipped for it
         result = result.undone()
+        shutil.rmtree(result.folder / "export")  # the int8 file that is not shipped after all
         saved, latency = _saved_and_timed(generator, result, seed)
     scene = _scene(generator, result, seed)
     files = {REFERENCE: _named(scene, result.reference), FINAL: _named(scene, saved.files)}

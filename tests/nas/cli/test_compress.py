@@ -227,6 +227,7 @@ def test_steps_that_do_not_stand_in_the_final_measurement_are_undone(home, file,
     assert any(step["kept"] for step in summary["steps"])
     assert summary["final"]["artifact"] == "export/model.onnx"
     assert any("so it ships as it was given" in note for note in summary["notes"])
+    assert not list((home / "out/export").rglob("*int8*"))
 
 
 def test_what_pruning_leaves_alone_is_told_with_its_reason():
