@@ -25,6 +25,7 @@ from benchmarks.inputs import draw_inputs
 from benchmarks.looks import BASELINE, CANDIDATE, measure_ratio
 from benchmarks.paired import measure_interleaved
 from benchmarks.records import Ratio, Sample
+from benchmarks.restarts import pool
 from benchmarks.runtimes.onnx import input_specs
 from benchmarks.sides import Side
 from benchmarks.twins import SIZES, Size, build
@@ -35,8 +36,10 @@ SHARES = {NOTHING: 3.0, "+5 %": 1.0, "+10 %": 0.5, "+2.5 %": 0.25, WAITS: 0.25} 
 NAIVE_LINE = 1.05
 WAIT_S = 0.2  # of the baseline's time, as a share, that the waiting twin sleeps; at least WAIT_MIN_S
 WAIT_MIN_S = 1e-4
-_CALIBRATIONS = 4
-_MEDIAN_S, _CALIBRATE_S, _VERIFY_S = 0.5, 2.0, 20.0
+_CALIBRATIONS = 5
+_FIRST = 4  # times the branch of the base: the first width that is tried
+_OPENINGS = 8  # of both models, in one ratio
+_MEDIAN_S, _CALIBRATE_S, _VERIFY_S = 0.5, 4.0, 20.0
 _BUSY = "while True: pass"
 
 Row = dict[str, Any]
@@ -88,22 +91,29 @@ def prepare(folder: Path, size: Size) -> Mapping[str, Any]:
 
 
 def _calibrate(size: Size, slowdown: float, base: Path, twin: Path, inputs: Path) -> int:
-    """Write the twin to ``twin`` and return how much wider its branch is: by secants through the last two ratios."""
-    wanted, points = math.log1p(slowdown), [(0, 0.0)]
-    extra = size.branch
+    """Write the twin to ``twin`` and return how much wider its branch is: width by width through the last ratio."""
+    wanted, points = math.log1p(slowdown), list[tuple[int, float]]()
+    extra = _FIRST * size.branch
     for _ in range(_CALIBRATIONS):
         write_bytes(twin, build(size, extra))
         points.append((extra, math.log(_ratio(base, twin, inputs, _CALIBRATE_S).value)))
         slope = points[-1][1] / extra
         extra = min(max(8, round(wanted / slope)), 64 * extra) if slope > 0 else 2 * extra
-    best = min(points[1:], key=lambda point: abs(point[1] - wanted))[0]
+    best = min(points, key=lambda point: abs(point[1] - wanted))[0]
     write_bytes(twin, build(size, best))
     return best
 
 
 def _ratio(base: Path, twin: Path, inputs: Path, seconds: float) -> Ratio:
-    sides = {"base": Side(base, inputs), "twin": Side(twin, inputs)}
-    return measure_ratio({name: side.timer(name, side.open()) for name, side in sides.items()}, seconds)
+    """Return the twin's time over the base's, over sessions: who is opened first, and lies better, alternates."""
+    found = []
+    for number in range(_OPENINGS):
+        order = (base, twin) if number % 2 == 0 else (twin, base)
+        sides = {path.name: Side(path, inputs) for path in order}
+        timers = {name: side.timer(name, side.open()) for name, side in sides.items()}
+        measured = {name: timers[name] for name in (base.name, twin.name)}
+        found.append(measure_ratio(measured, seconds / _OPENINGS, seed=number))
+    return pool(found)
 
 
 def _sample(side: Side) -> Sample:

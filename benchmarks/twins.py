@@ -1,7 +1,8 @@
 """Models of a wanted size, and slower twins of them that compute the same: what the gate is tested with.
 
 A model has a dead branch, whose result is multiplied by zero weights. A twin has the same nodes, only a wider branch;
-outputs are equal to the last bit, so the gate cannot tell them apart but by time.
+outputs are equal to the last bit, so the gate cannot tell them apart but by time. The branch works on the feature maps
+with few weights, so its time grows evenly with its width: one that fetches many weights jumps when a cache is full.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class Size:
         start: Height and width of its feature maps; its pictures are four times as high and wide.
         width: Channels.
         layers: 3x3 convolutions.
-        branch: Width of the dead branch's first layer; its second layer's width is what makes a twin slower.
+        branch: Channels of the dead branch; that of a twin has more.
     """
 
     name: str
@@ -41,8 +42,8 @@ class Size:
 
 SIZES = (
     Size("20us", 0.02, start=4, width=32, layers=4, branch=32),
-    Size("1.5ms", 1.5, start=8, width=128, layers=12, branch=256),
-    Size("10ms", 10.0, start=16, width=160, layers=14, branch=1024),
+    Size("1.5ms", 1.5, start=8, width=144, layers=12, branch=64),
+    Size("10ms", 10.0, start=16, width=176, layers=14, branch=64),
 )
 
 
@@ -51,7 +52,7 @@ def build(size: Size, extra: int = 0, seed: int = 0) -> bytes:
 
     Args:
         size: How large.
-        extra: Units by which the dead branch is wider: how much slower a twin is.
+        extra: Channels by which the dead branch is wider: how much slower a twin is.
         seed: Of the weights.
     """
     rng = np.random.default_rng(seed)
@@ -64,12 +65,12 @@ def build(size: Size, extra: int = 0, seed: int = 0) -> bytes:
         graph.add("Relu", [f"c{layer}"], f"h{layer + 1}")
     graph.conv(f"h{size.layers}", "packed", c, 16)
     graph.add("DepthToSpace", ["packed"], "picture", blocksize=4, mode="CRD")
-    graph.gemm("z", "dead1", LATENTS, size.branch)
+    graph.add("Reshape", ["h0", graph.constant("rows", np.array([0, 0, -1], np.int64))], "dead0")
+    graph.mix("dead0", "dead1", c, size.branch + extra)
     graph.add("Relu", ["dead1"], "dead2")
-    graph.gemm("dead2", "dead3", size.branch, size.branch + extra)
-    graph.add("Relu", ["dead3"], "dead4")
-    graph.gemm("dead4", "dead5", size.branch + extra, 1, scale=0.0)
-    graph.add("Reshape", ["dead5", graph.constant("flat", np.array([-1, 1, 1, 1], np.int64))], "nothing")
+    graph.mix("dead2", "dead3", size.branch + extra, 1, scale=0.0)
+    graph.add("ReduceMean", ["dead3", graph.constant("columns", np.array([2], np.int64))], "dead4")
+    graph.add("Reshape", ["dead4", graph.constant("one", np.array([-1, 1, 1, 1], np.int64))], "nothing")
     graph.add("Add", ["picture", "nothing"], "sum")
     graph.add("Tanh", ["sum"], "image")
     return graph.build(4 * s)
@@ -88,8 +89,12 @@ class _Graph:
         self._weights.append(numpy_helper.from_array(value, name))
         return name
 
-    def gemm(self, data: str, output: str, inside: int, outside: int, scale: float = 1.0) -> None:
-        self.add("Gemm", [data, self._weight(output, (inside, outside), inside, scale)], output)
+    def gemm(self, data: str, output: str, inside: int, outside: int) -> None:
+        self.add("Gemm", [data, self._weight(output, (inside, outside), inside)], output)
+
+    def mix(self, data: str, output: str, inside: int, outside: int, scale: float = 1.0) -> None:
+        """Mix the channels of ``(N, inside, S)`` to ``(N, outside, S)``."""
+        self.add("MatMul", [self._weight(output, (outside, inside), inside, scale), data], output)
 
     def conv(self, data: str, output: str, inside: int, outside: int) -> None:
         weight = self._weight(output, (outside, inside, 3, 3), 9 * inside)
