@@ -4,8 +4,9 @@ All three take turns as equals: a session that is called less often than another
 control of every fourth quad showed 1 to 2.6 % of it (20 us; measured for this project).
 
 A session of a small model is faster or slower than another of the same file, by where in memory it came to lie (1 % of
-20 us, standard deviation; measured for this project). Where opening it costs next to nothing, everybody is opened anew
-ten times a second, and each such epoch counts as one observation.
+20 us, standard deviation, and now and then 2 to 3 % of 1.5 ms; measured for this project). Where opening it costs
+little, everybody is opened anew several times a second, and each such epoch counts as one observation; of larger models
+after each look that leaves it open.
 """
 
 import math
@@ -19,8 +20,10 @@ from benchmarks.records import Ratio, Sample
 from benchmarks.statistics import differences, ratio
 
 BASELINE, CANDIDATE, NULL = "baseline", "candidate", "null control"
-EPOCH_S = 0.08
+EPOCH_S, LONGEST_EPOCH_S = 0.08, 0.2  # a budget of seconds needs a dozen
 RENEW_SHARE = 0.4  # of an epoch, in CPU time, that opening everybody anew may cost at most
+RENEWED_BELOW_S = 5e-3  # a call; what is longer is large, and opened anew between looks, if at all
+REFRESH_S = 0.5  # CPU seconds that this may cost
 
 OnLook = Callable[[Look], None]
 
@@ -87,6 +90,7 @@ def measure(
             decision = decide_last(looks[-1], rule) if is_last else decide(looks[-1], rule)
             if decision is not None:
                 break
+            epochs.refresh()
     return Measured(decision, tuple(looks), turns.samples(), tuple(epochs.starts), looks[-1].seconds, warmed - began)
 
 
@@ -104,7 +108,10 @@ def measure_ratio(
 
 
 class Epochs:
-    """Turns whose sessions are opened anew every ``EPOCH_S``, where that costs less than ``RENEW_SHARE`` of it.
+    """Turns whose sessions are opened anew every ``EPOCH_S``.
+
+    An epoch is longer where opening would cost more than ``RENEW_SHARE`` of it; where it would have to be longer than
+    ``LONGEST_EPOCH_S``, the sessions stay.
 
     Args:
         timers: Whose sessions.
@@ -115,18 +122,26 @@ class Epochs:
     def __init__(self, timers: Mapping[str, Timer], turns: Turns, clock: Callable[[], float]) -> None:
         self.starts = [0]
         self._timers, self._turns, self._clock = list(timers.values()), turns, clock
-        # Only short calls differ by their place, and a large model is not opened once more to see what that costs.
-        self._renews = turns.are_short and self._renew() <= RENEW_SHARE * EPOCH_S
-        self._next = clock() + EPOCH_S
+        self._epoch_s, self._is_cheap = math.inf, True
+        if turns.longest_call_s <= RENEWED_BELOW_S:
+            self._renew()  # the first also reads the files
+            wanted = max(EPOCH_S, self._renew() / RENEW_SHARE)
+            self._epoch_s = wanted if wanted <= LONGEST_EPOCH_S else math.inf
+        self._next = clock() + self._epoch_s
 
     def run(self, until: float) -> None:
         """Take turns until the clock says ``until``, and for ``MIN_QUADS`` at least."""
         while self._clock() < until or self._turns.quads < MIN_QUADS:
-            if self._renews and self._clock() >= self._next:
+            if self._clock() >= self._next:
                 self._renew()
                 self.starts.append(self._turns.quads)
-                self._next = self._clock() + EPOCH_S
+                self._next = self._clock() + self._epoch_s
             self._turns.quad()
+
+    def refresh(self) -> None:
+        """Between two looks: open everybody anew, where there are no epochs; never again where it cost too much."""
+        if math.isinf(self._epoch_s) and self._is_cheap:
+            self._is_cheap = self._renew() <= REFRESH_S
 
     def _renew(self) -> float:
         """Open everybody anew and return the CPU seconds it took; infinity if somebody cannot be."""

@@ -32,10 +32,11 @@ _PADDING = 65_536  # bytes, at most, that lie between one session and the next
 
 
 class Warmth(NamedTuple):
-    """What a warm-up found: calls that make one timing, and the seconds it took."""
+    """What a warm-up found: calls that make one timing, the seconds it took, and those of the fastest call."""
 
     calls: int
     seconds: float
+    call_s: float
 
 
 class Timing(NamedTuple):
@@ -124,7 +125,7 @@ class LocalTimer:
         # By the fastest call: a timing may last longer than asked for, never much shorter.
         self._calls = max(1, math.ceil(self._min_sample_s / fastest))
         self._is_long = self._calls * fastest >= LONG_S
-        return Warmth(self._calls, self._clock() - start)
+        return Warmth(self._calls, self._clock() - start, fastest)
 
     def renew(self) -> float | None:
         """Open the model again, elsewhere in memory; return the CPU seconds that took, None if it cannot be done."""
@@ -197,9 +198,9 @@ class Turns:
         return self._count // (2 * len(self._timers))
 
     @property
-    def are_short(self) -> bool:
-        """Whether a timing of everybody takes several calls."""
-        return all(warmth.calls > 1 for warmth in self._warmth.values())
+    def longest_call_s(self) -> float:
+        """Seconds of the fastest call of whoever is slowest, as the warm-up found."""
+        return max(warmth.call_s for warmth in self._warmth.values())
 
     def quad(self) -> None:
         """Time everybody twice, in mirrored order."""
@@ -217,7 +218,7 @@ class Turns:
     def _sample(self, name: str) -> Sample:
         columns = zip(*self._timings[name], strict=True) if self._timings[name] else ((), (), (), ())
         seconds, cpu_seconds, switches, waited = (tuple(column) for column in columns)
-        calls, warmup_s = self._warmth[name]
+        calls, warmup_s, _ = self._warmth[name]
         return Sample(
             seconds, cpu_seconds, switches, waited, calls, warmup_s, tuple(self._turns[name]), self._timers[name].known
         )

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.graph import Port, input_ports, load_model
+from benchmarks.graph import Model, Port, input_ports, load_model
 from benchmarks.input_files import load_inputs
 from benchmarks.paired import LocalTimer
 from benchmarks.probes import probe_for
@@ -73,12 +74,16 @@ class Side:
         Raises:
             BenchmarkError: it cannot be; see ``OnnxRunner``.
         """
-        runner = OnnxRunner(self.model, load_inputs(self.inputs), threads=self.threads, device=self.device)
+        return self._open(load_model(self.model), load_inputs(self.inputs))
+
+    def _open(self, model: Model, inputs: Mapping[str, npt.NDArray[Any]]) -> Runner:
+        runner = OnnxRunner(model, inputs, threads=self.threads, device=self.device)
         return _Waiting(runner, self.wait_s) if self.wait_s else runner
 
     def timer(self, name: str, runner: Runner) -> LocalTimer:
         """Return a timer of ``runner``, which this side opened, in this process."""
-        return LocalTimer(runner, name, probe_for(self.threads), reopen=self.open)
+        read = cache(lambda: (load_model(self.model), load_inputs(self.inputs)))  # once, if it is opened anew at all
+        return LocalTimer(runner, name, probe_for(self.threads), reopen=lambda: self._open(*read()))
 
 
 class _Waiting(CallableRunner):

@@ -115,7 +115,7 @@ class RemoteTimer:
     def warm_up(self) -> Warmth:
         """Call the model until its times settle."""
         found = self._ask("warm_up")
-        return Warmth(int(found["calls"]), float(found["seconds"]))
+        return Warmth(int(found["calls"]), float(found["seconds"]), float(found["call_s"]))
 
     def time(self) -> Timing:
         """Take one timing, after one call that warms the core up: another process ran before."""
@@ -186,8 +186,7 @@ def serve() -> None:
 
 def _reply(request: Mapping[str, Any], timer: LocalTimer, runner: Any) -> dict[str, Any]:
     if request["what"] == "warm_up":
-        warmth = timer.warm_up()
-        return {"calls": warmth.calls, "seconds": warmth.seconds}
+        return timer.warm_up()._asdict()
     if request["what"] == "renew":
         return {"cpu_seconds": timer.renew()}
     if request["what"] == "outputs":

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import leangen_pytest
 from benchmarks import bundle
 from benchmarks.decision import COMPUTE, NULL_SHARE, WAITING, WALL, Rule
-from benchmarks.looks import EPOCH_S, RENEW_SHARE
+from benchmarks.looks import EPOCH_S, LONGEST_EPOCH_S, RENEW_SHARE, RENEWED_BELOW_S
 from benchmarks.paired import MIN_SAMPLE_S
 from benchmarks.selftest import SHARES, SLOWDOWNS
 from benchmarks.sides import TOLERANCE
@@ -119,16 +119,17 @@ def test_numbers_of_the_rule():
     rule = Rule()
     assert f"+{100 * np.expm1(rule.line):.1f} %" == "+2.5 %"
     assert (rule.look_s, rule.alpha, NULL_SHARE, MIN_SAMPLE_S) == (1.0, 0.05, 0.2, 2e-4)
-    assert (0.08, pytest.approx(0.032)) == (EPOCH_S, RENEW_SHARE * EPOCH_S)
+    assert (EPOCH_S, LONGEST_EPOCH_S, RENEW_SHARE, RENEWED_BELOW_S) == (0.08, 0.2, 0.4, 5e-3)
     for words in (
         "its logarithm: +2.5 %",
         "looked at each second",
         "alpha = 0.05 in all",
         "more than a fifth of `--catch`",
-        "costs less than 32 ms they are opened anew every 80 ms",
+        "Models below 5 ms are opened anew every 80 ms, or less often where that takes more than 0.4 of the time",
+        "less often than every 200 ms",
         "until it lasts 0.2 ms",
     ):
         assert words in PAGE
     assert list(SLOWDOWNS) == ["+2.5 %", "+5 %", "+10 %"]
-    assert SHARES == {"+0 %": 3.0, "+5 %": 1.0, "+10 %": 0.5, "+2.5 %": 0.25, "waits": 0.25}
+    assert SHARES == {"+0 %": 3.0, "+5 %": 1.0, "+10 %": 0.5, "+2.5 %": 0.1, "waits": 0.1}
     assert "slower by +2.5, +5 and +10 %" in PAGE

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from benchmarks.graph import ModelError, input_ports, load_model
+from benchmarks.graph import Model, ModelError, input_ports, load_model
 from benchmarks.inputs import METADATA_KEY, InputSpec, load_specs
 from benchmarks.records import BenchmarkError
 from benchmarks.runtimes.base import count_threads
@@ -32,7 +32,7 @@ class OnnxRunner:
     returns, so that the waiting threads of one model do not slow the next one.
 
     Args:
-        model: A self-contained file, or its bytes.
+        model: A self-contained file, its bytes, or what was read of it already.
         inputs: An array for every input of the graph; all with the same number of rows.
         threads: Threads inside one operator, the calling one included; operators run one after the other.
         device: ``cpu``, ``cuda``, or ``tensorrt`` (nodes that TensorRT does not take run on cuda).
@@ -49,7 +49,7 @@ class OnnxRunner:
 
     def __init__(
         self,
-        model: Path | bytes,
+        model: Path | bytes | Model,
         inputs: Mapping[str, Array],
         *,
         threads: int = 1,
@@ -58,7 +58,7 @@ class OnnxRunner:
         spinning: bool = True,
         profile: bool = False,
     ) -> None:
-        loaded = load_model(model)
+        loaded = model if isinstance(model, Model) else load_model(model)
         self._label = loaded.label
         self._profile = Profile() if profile else None
         self._session = open_session(
