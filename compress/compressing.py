@@ -19,17 +19,15 @@ import numpy as np
 
 from benchmarks.inputs import covering_rows, draw_inputs
 from benchmarks.records import BenchmarkError, Target
-from benchmarks.runtimes.onnx import generate
 from compress.errors import CompressError
 from compress.export import AnyGenerator, Parity
-from compress.files import prove, write_files
+from compress.files import draw, prove, worst_pairs, write_files
 from compress.generator import Generator
 from compress.measure import FP32, Bench
 from compress.onnx_generator import OnnxGenerator
 from compress.planner import Compressed, Planner, Recipe
 from compress.prior_task import DISTANCE, PriorTask, distance_to
 from compress.quality import Budget, parse_budgets
-from compress.running import run_module
 from compress.steps import StepResult
 from compress.task import Task
 
@@ -73,7 +71,7 @@ class Result:
 
     def undone(self) -> Result:
         """Return the result of keeping nothing: the generator as it was given, with the steps that were tried."""
-        kept = Compressed(self.given, self.reference[FP32], FP32, self.kept.steps)
+        kept = Compressed(self.given, self.reference[FP32], FP32, self.kept.steps, self.kept.variants)
         return replace(self, kept=kept)
 
     def save(self, folder: Path | str | None = None, metadata: Mapping[str, str] | None = None) -> Saved:
@@ -99,16 +97,25 @@ class Result:
             metadata=metadata or {},
         )
         rows = draw_inputs(self.bench.inputs, covering_rows(self.bench.inputs, _PARITY_ROWS), (*self.bench.seed, 1))
-        return Saved(files, self.kept.precision, prove(generator, files, rows, self.half_range))
+        proofs = prove(generator, files, rows, self.half_range)
+        return Saved(files, self.kept.precision, proofs, worst_pairs(generator, files, rows, proofs))
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What ``Result.save`` wrote: files by precision, the precision that ships, and how far each is from its source."""
+    """What ``Result.save`` wrote.
+
+    Args:
+        files: By precision.
+        precision: Of the one that ships.
+        parity: How far each is from its source, over many latents.
+        worst: The pictures (C, H, W) of the worst of these, file by file: the source's and the file's.
+    """
 
     files: Mapping[str, Path]
     precision: str
     parity: Mapping[str, Parity]
+    worst: Sequence[tuple[np.ndarray, np.ndarray]] = ()
 
     @property
     def shipped(self) -> Path:
@@ -207,7 +214,9 @@ def check_generator(generator: AnyGenerator, seed: int = 0) -> float:
     """
     rows = draw_inputs(generator.inputs, _TRIED_ROWS, (seed, 3))
     try:
-        first, again = (_draw(generator, rows) for _ in range(2))
+        first, again = (draw(generator, rows) for _ in range(2))
+    except BenchmarkError as error:
+        raise CompressError(str(error)) from error
     except CompressError:
         raise
     except Exception as error:  # a stranger's code may raise anything
@@ -227,12 +236,3 @@ def check_generator(generator: AnyGenerator, seed: int = 0) -> float:
             "noise an input."
         )
     return float(np.ptp(first.astype(np.float64))) / 2 or 1.0
-
-
-def _draw(generator: AnyGenerator, rows: Mapping[str, np.ndarray]) -> np.ndarray:
-    if isinstance(generator, Generator):
-        return run_module(generator.module, rows)
-    try:
-        return generate(generator.file, dict(rows))
-    except BenchmarkError as error:
-        raise CompressError(str(error)) from error

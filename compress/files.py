@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.runtimes.onnx import generate, optimised_operators
+from compress.diverging import first_divergence
 from compress.errors import CompressError
-from compress.export import AnyGenerator, Parity, compare_images, export_onnx, identity, parity
+from compress.export import AnyGenerator, Parity, compare_images, export_onnx, identity
 from compress.generator import Generator
 from compress.measure import FP32, INT8, calibration_inputs
 from compress.quantize import quantize
 from compress.quantize_settings import QuantizeSettings
-from compress.running import Array
+from compress.running import Array, run_module
 
 PARITY_LIMIT = 1e-3  # of pixels in [-1, 1], float file against torch: an eighth of a grey level
 
@@ -65,19 +66,41 @@ def prove(
     Raises:
         CompressError: the float file differs by more than ``PARITY_LIMIT`` of half of the pictures' range.
     """
-    found = {}
+    found, source = {}, draw(generator, inputs)
     for name, path in files.items():
-        if isinstance(generator, Generator):
-            found[name] = parity(generator.module.eval(), path, inputs)
-        else:
-            found[name] = compare_images(generate(generator.file, dict(inputs)), generate(path, dict(inputs)))
+        found[name] = compare_images(source, generate(path, dict(inputs)))
         if name == FP32 and not found[name].max_abs <= PARITY_LIMIT * half_range:
             raise CompressError(
                 f"{path} does not draw what it was made from: pixels differ by up to {found[name].max_abs:.2g}, "
-                f"{PARITY_LIMIT * half_range:.2g} is allowed (worst: latent {found[name].worst} of the parity stream); "
-                "please report this with origin.json"
+                f"{PARITY_LIMIT * half_range:.2g} is allowed (worst: latent {found[name].worst} of the parity stream)"
+                f"{_where(generator, path, inputs, found[name].worst)}; please report this with origin.json"
             )
     return found
+
+
+def _where(generator: AnyGenerator, path: Path, inputs: Mapping[str, Array], worst: int) -> str:
+    if not isinstance(generator, Generator):
+        return ""
+    row = {name: values[worst : worst + 1] for name, values in inputs.items()}
+    return f": {first_divergence(generator.module, path, row)}"
+
+
+def draw(generator: AnyGenerator, inputs: Mapping[str, Array]) -> Array:
+    """Return what the generator itself draws, (n, C, H, W): torch its module, onnxruntime the file that was given."""
+    if isinstance(generator, Generator):
+        return run_module(generator.module, inputs)
+    return generate(generator.file, dict(inputs))
+
+
+def worst_pairs(
+    generator: AnyGenerator, files: Mapping[str, Path], inputs: Mapping[str, Array], proofs: Mapping[str, Parity]
+) -> list[tuple[Array, Array]]:
+    """Return for each of ``proofs`` the pictures (C, H, W) of its worst latent: the source's, and the file's."""
+    pairs = []
+    for name, proof in proofs.items():
+        row = {key: values[proof.worst : proof.worst + 1] for key, values in inputs.items()}
+        pairs.append((draw(generator, row)[0], generate(files[name], row)[0]))
+    return pairs
 
 
 def _nodes(path: Path) -> int:

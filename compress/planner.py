@@ -6,7 +6,7 @@ it, and judged against the reference.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from compress.quantize import QuantizeRecord, quantize
 from compress.quantize_settings import QuantizeSettings
 from compress.steps import BEFORE, REFERENCE, StepResult, decide
 from compress.subpixel import count_transposed
-from compress.task import Task
+from compress.task import Evaluation, Task
+from compress.variants import Judged, Variant, choose, measured
 
 STEP_S = 2.0  # of paired timing a step: intervals of about half a percent
 SMALLEST_SHARE = 0.1
@@ -58,12 +59,16 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Compressed:
-    """What compression kept: the generator, the file that ships, its precision, and every step with its reason."""
+    """What compression kept: the generator, the file that ships, its precision, and every step with its reason.
+
+    ``variants`` are what could be taken instead (``compress.variants``); what ships is among them if a step was kept.
+    """
 
     generator: AnyGenerator
     file: Path
     precision: str
     steps: tuple[StepResult, ...]
+    variants: tuple[Variant, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ class Planner:
         self._task, self._bench, self._budgets = task, replace(bench, unfold=True), budgets
         self._reference, self._folder, self._on_step = reference, folder, on_step
         self._steps: list[StepResult] = []
+        self._judged: list[Judged] = []
         self._folders = 0
 
     def run(self, generator: AnyGenerator, recipe: Recipe) -> Compressed:
@@ -117,7 +123,8 @@ class Planner:
         current = self._try_shares(current, recipe)
         if recipe.quantize:
             current = self._try_integers(current)
-        return Compressed(current.generator, current.file, current.precision, tuple(self._steps))
+        variants = measured(choose(self._judged, current.file), file, self._bench)
+        return Compressed(current.generator, current.file, current.precision, tuple(self._steps), variants)
 
     def _new_folder(self, name: str) -> Path:
         folder = self._folder / f"{self._folders:02d}-{name}"
@@ -203,7 +210,7 @@ class Planner:
             return current, None
         ratio = self._ratio(current.file, file, INT8)
         told = {**settings.to_json(), "operators": dict(record.operators)}
-        result = self._decide(name, file, current.file, ratio, told, record.cause)
+        result = self._decide(name, file, current.file, ratio, told, record.cause, INT8)
         self._record(result, folder)
         return (self._quantized(current, record, file) if result.kept else current), ratio
 
@@ -227,7 +234,7 @@ class Planner:
             "evaluations": found.evaluations + 1,
         }
         ratio = self._ratio(current.file, file, INT8)
-        result = self._decide(name, file, current.file, ratio, told, found.record.cause)
+        result = self._decide(name, file, current.file, ratio, told, found.record.cause, INT8)
         self._record(result, folder)
         return self._quantized(current, found.record, file) if result.kept else current
 
@@ -240,18 +247,29 @@ class Planner:
 
     def _is_inside(self, file: Path) -> bool:
         found = self._task.evaluate({REFERENCE: self._reference, _AFTER: file})
+        return self._holds(found)
+
+    def _holds(self, found: Mapping[str, Evaluation]) -> bool:
         after, reference = found[_AFTER], found[REFERENCE]
         return not missed_budgets(self._budgets, after.scores, reference.scores, after.differences[REFERENCE])
 
     def _decide(
-        self, name: str, after: Path, before: Path, ratio: Ratio, settings: dict[str, Any], cause: str = ""
+        self,
+        name: str,
+        after: Path,
+        before: Path,
+        ratio: Ratio,
+        settings: dict[str, Any],
+        cause: str = "",
+        precision: str = FP32,
     ) -> StepResult:
-        evaluations = self._task.evaluate({REFERENCE: self._reference, BEFORE: before, _AFTER: after})
+        found = self._task.evaluate({REFERENCE: self._reference, BEFORE: before, _AFTER: after})
+        self._judged.append(Judged(name, after, precision, self._holds(found), found[_AFTER]))
         return decide(
             name,
             ratio_to_previous=ratio,
-            found=evaluations[_AFTER],
-            reference=evaluations[REFERENCE],
+            found=found[_AFTER],
+            reference=found[REFERENCE],
             budgets=self._budgets,
             cause=cause,
             settings=settings,

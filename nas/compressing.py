@@ -95,13 +95,15 @@ def compress_winner(context: Context, winner: Path, reference: Path, executor: E
     kept.generator.save(folder / "kept")
     baseline.finish(kept.file)
     progress.finish("compress", f"{sum(step.kept for step in done)} of {len(done)} steps kept")
-    return context.folder.finish(FOLDER, _record(context, kept))
+    return context.folder.finish(FOLDER, record_of(kept, context.folder.path))
 
 
-def _record(context: Context, kept: Compressed) -> Record:
+def record_of(kept: Compressed, root: Path) -> Record:
+    """Return the record of what compression kept; its files lie below the run folder ``root``."""
     return {
         "id": kept.generator.id,
-        "file": context.folder.relative(kept.file),
+        "file": kept.file.relative_to(root).as_posix(),
         "precision": kept.precision,
         "steps": [step.to_json() for step in kept.steps],
+        "variants": [one.to_json() | {"file": one.file.relative_to(root).as_posix()} for one in kept.variants],
     }

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.files import write_bytes
 from benchmarks.inputs import covering_rows
 from benchmarks.records import BenchmarkError
 from benchmarks.runtimes import tensorrt
 from compress.errors import CompressError
 from compress.export import AnyGenerator
-from compress.files import prove, write_files
+from compress.files import prove, worst_pairs, write_files
 from compress.generator import Generator
 from compress.half import convert_to_half
 from compress.measure import FP32, INT8, calibration_inputs
@@ -17,6 +18,7 @@ from compress.quantize import quantize
 from compress.quantize_settings import QuantizeSettings
 from nas.context import Context
 from nas.folder import Record
+from nas.pictures import WORST_FILE, differences_png
 from nas.progress import Progress
 from nas.seeds import Stream
 
@@ -67,8 +69,10 @@ def export_winner(context: Context, compressed: Record, scores: Record, progress
 
 def _prove(context: Context, generator: AnyGenerator, files: dict[str, Path]) -> list[Record]:
     rows = context.inputs(Stream.PARITY, covering_rows(generator.inputs, PARITY_ROWS))
-    proofs = []
-    for name, found in prove(generator, files, rows).items():
+    proofs, proved = [], prove(generator, files, rows)
+    pairs = worst_pairs(generator, files, rows, proved)
+    write_bytes(context.folder.path / "report" / WORST_FILE, differences_png(pairs))
+    for name, found in proved.items():
         row = found.to_json()
         worst = {"worst_input_seed": context.experiment.seed, "worst_input_index": row.pop("worst")}
         proofs.append({"artifact": context.folder.relative(files[name]), **row, **worst})

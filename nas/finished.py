@@ -87,6 +87,13 @@ def steps_of(compressed: Record | None) -> list[Record] | None:
     return [step | {"ratio": _ratio(step["ratio"])} for step in compressed["steps"]]
 
 
+def variants_of(compressed: Record | None) -> list[Record] | None:
+    """Return the files that could be taken instead of what ships; null of runs of an older leangen."""
+    if compressed is None or "variants" not in compressed:
+        return None
+    return [one | {"ratio": _ratio(one["ratio"])} for one in compressed["variants"]]
+
+
 def _ratio(ratio: Record | None) -> Record | None:
     return {key: value for key, value in ratio.items() if key != "pairs"} if ratio else None
 

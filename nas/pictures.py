@@ -1,9 +1,12 @@
 """Generated images as one picture for people."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
+
+WORST_FILE = "worst.png"  # in the report's folder: where shipped files differ most from their source
 
 
 def grid_png(images: np.ndarray, columns: int = 8, scale: int = 2) -> bytes:
@@ -31,6 +34,20 @@ def grid_png(images: np.ndarray, columns: int = 8, scale: int = 2) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(file, format="PNG", optimize=True)
     return file.getvalue()
+
+
+def differences_png(pairs: Sequence[tuple[np.ndarray, np.ndarray]], scale: int = 4) -> bytes:
+    """A row for each pair of images: the first, the second, and how far apart they are, white being the most there.
+
+    Args:
+        pairs: Of (C, H, W) float in [-1, 1], C 1 or 3.
+        scale: Pixels of the PNG per pixel of an image, along each side.
+    """
+    rows = []
+    for first, second in pairs:
+        apart = np.abs(first - second)
+        rows += [first, second, 2 * apart / (apart.max() or 1.0) - 1]
+    return grid_png(np.stack(rows), columns=3, scale=scale)
 
 
 def shown(images: np.ndarray) -> np.ndarray:

@@ -16,12 +16,13 @@ from compress.measure import FP32
 from compress.prior_task import PriorTask
 from compress.steps import REFERENCE
 from compress.tracing import traced_groups
+from nas.compressing import record_of as kept_of
 from nas.final import BATCHES, Scene, contestants, measure_latency, operators_of
-from nas.finished import final_of, model_of, rows_of, setting_of, steps_of
+from nas.finished import final_of, model_of, rows_of, setting_of, steps_of, variants_of
 from nas.folder import MACHINE_FILE, Record
 from nas.held_out import missed_on_held_out, record_of
 from nas.insights import quality_of
-from nas.pictures import grid_png
+from nas.pictures import WORST_FILE, differences_png, grid_png
 from nas.progress import Progress
 from nas.roofline import roofline_of
 from search_spaces.channels import HasChannelGroups
@@ -59,7 +60,7 @@ def export(generator: AnyGenerator, result: Result, seed: int, progress: Progres
     assert isinstance(result.task, PriorTask)
     quality = record_of(result.task.with_seed(seed, _HELD_OUT).evaluate(compared))
     progress.update("export", 3, "quality")
-    _draw(result, compared, seed)
+    _draw(result, saved, compared, seed)
     fastest = _fastest(latency, result.bench.target.batch)
     record = {
         "id": result.kept.generator.id,
@@ -115,13 +116,15 @@ def _proof(artifact: str, row: Record, seed: int) -> Record:
     return {"artifact": artifact, "worst_input_seed": seed, "worst_input_index": row.pop("worst"), **row}
 
 
-def _draw(result: Result, files: Mapping[str, Path], seed: int) -> None:
-    """Write grids of the same latents, where pictures are grey or coloured."""
+def _draw(result: Result, saved: Saved, files: Mapping[str, Path], seed: int) -> None:
+    """Write grids of the same latents and the worst pictures of parity, where pictures are grey or coloured."""
     rows = draw_inputs(result.bench.inputs, _SHOWN, (seed, _HELD_OUT))
-    for who, path in files.items():
-        pictures = generate(path, dict(rows))
-        if pictures.shape[1] in (1, 3):
-            write_bytes(result.folder / "report" / f"{who}.png", grid_png(pictures))
+    grids = {who: generate(path, dict(rows)) for who, path in files.items()}
+    if any(pictures.shape[1] not in (1, 3) for pictures in grids.values()):
+        return
+    for who, pictures in grids.items():
+        write_bytes(result.folder / "report" / f"{who}.png", grid_png(pictures))
+    write_bytes(result.folder / "report" / WORST_FILE, differences_png(saved.worst))
 
 
 def summarize(generator: AnyGenerator, result: Result, exported: Record, told: Record) -> Record:
@@ -136,6 +139,7 @@ def summarize(generator: AnyGenerator, result: Result, exported: Record, told: R
     """
     root, target = result.folder, result.bench.target
     files = {name: path.relative_to(root).as_posix() for name, path in result.reference.items()}
+    compressed = kept_of(result.kept, root)
     reference = {"id": generator.id, "files": files, "fastest": exported["fastest_reference"]}
     return {
         "schema": 1,
@@ -152,7 +156,8 @@ def summarize(generator: AnyGenerator, result: Result, exported: Record, told: R
         "final": final_of(root, exported),
         "speedup": exported["latency"]["speedup"],
         "speedup_vs_eager": exported["latency"]["speedup_vs_eager"] or None,
-        "steps": steps_of({"steps": [step.to_json() for step in result.kept.steps]}),
+        "steps": steps_of(compressed),
+        "variants": variants_of(compressed),
         "quality": quality_of(exported["quality"]),
         "latency": exported["latency"]["rows"],
         "operators": exported["operators"],

@@ -10,7 +10,7 @@ from compress.quality import Budget
 from nas.candidate import OUTCOMES, Candidate, front_of
 from nas.experiment import Experiment
 from nas.final import GRIDS
-from nas.finished import final_of, model_of, rows_of, setting_of, shipped_latency, steps_of
+from nas.finished import final_of, model_of, rows_of, setting_of, shipped_latency, steps_of, variants_of
 from nas.folder import Record, RunFolder
 from nas.held_out import missed_on_held_out
 from nas.insights import curve_of, is_unreached, knobs_of, quality_of
@@ -45,6 +45,7 @@ def summarize_run(experiment: Experiment, folder: RunFolder, command: str, space
         "speedup": final["latency"]["speedup"] if final else None,
         "speedup_vs_eager": final["latency"]["speedup_vs_eager"] if final else None,
         "steps": steps_of(records["compressed"]),
+        "variants": variants_of(records["compressed"]),
         "search": _counts(records["candidates"], space_size),
         "tensorrt": final["tensorrt"] if final else None,
         "floor": held_out.get("floor"),

@@ -22,8 +22,8 @@ from reports.summary import ReportError, Summary
 from reports.views import checks, headline, latency, quality, search
 
 GRIDS = {"reference": "reference", "baseline": "baseline", "final": "result"}  # in the order shown
-NEIGHBOURS = "neighbours"
-PICTURES = (*GRIDS, NEIGHBOURS)
+NEIGHBOURS, WORST = "neighbours", "worst"
+PICTURES = (*GRIDS, NEIGHBOURS, WORST)
 NARROW = (400, 400)  # pixels of a chart's view box on a telephone
 LOW = (400, 240)
 SECTIONS = {  # name, title in the list of sections, heading
@@ -70,7 +70,8 @@ def render_page(summary: Summary, pictures: Mapping[str, bytes] | None = None) -
     Args:
         summary: Any valid summary; what was not reached is left out or said.
         pictures: PNG bytes of sample grids at the same latents, under ``reference``, ``final`` and ``baseline``, and
-            of generated images beside their nearest training images, under ``neighbours``.
+            of generated images beside their nearest training images, under ``neighbours``, and of the latents at which
+            files differ most from their source, under ``worst``.
 
     Raises:
         PictureError: an unknown key, or bytes that are not a PNG.
@@ -116,6 +117,7 @@ def _facts(summary: Summary, pictures: Mapping[str, bytes]) -> dict[str, Any]:
         "quality": quality,
         "checks": checks,
         "grids": [_picture(title, pictures[key], key) for key, title in GRIDS.items() if key in pictures],
+        "worst": _picture(WORST, pictures[WORST], WORST) if WORST in pictures else None,
         "neighbours": _picture(NEIGHBOURS, pictures[NEIGHBOURS], NEIGHBOURS) if NEIGHBOURS in pictures else None,
         "front": _both_sizes(front_chart(summary), front_chart(summary, *NARROW)),
         "speeds": _both_sizes(speeds_chart(summary), speeds_chart(summary, *LOW)),

@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn
 from pydantic import Field, JsonValue, ValidationError
 
 from reports.finished import Baseline, Final, LatencyRow, Model, Parity, Quality, Roofline, TensorRT
-from reports.records import Batch, Count, Estimate, IsoDate, Positive, Ratio, Record, Score, Seconds
+from reports.records import Batch, Count, Estimate, IsoDate, Positive, Ratio, Record, RunFile, Score, Seconds
 from reports.searched import Candidate, CurvePoint, Finalist, Knobs, SearchCounts
 
 SCHEMA = 1
@@ -63,6 +63,19 @@ class Step(Record):
     settings: Mapping[str, JsonValue] | None = Field(default=None, description="What was tried.")
 
 
+class Variant(Record):
+    """A file that compression found, and that could be taken instead of what ships."""
+
+    roles: tuple[str, ...] = Field(description="Of `fastest`, `smallest`, `best quality`: all inside the budget.")
+    step: str = Field(description="The compression step that left it.")
+    file: RunFile = Field(description="ONNX file, in the run folder.")
+    precision: str = Field(description="Such as `int8`.")
+    bytes: Count = Field(description="Size of the file.")
+    quality: Score = Field(description="Its score when the step was judged.")
+    difference: Estimate = Field(description="Minus the reference's, on the same inputs.")
+    ratio: Ratio | None = Field(default=None, description="Time ÷ that of the float file that compression began with.")
+
+
 class Target(Record):
     """Where the generator will run, and the limits it was given."""
 
@@ -99,6 +112,9 @@ class Summary(Record):
         default=None, description="By batch: reference in torch eager ÷ final."
     )
     steps: tuple[Step, ...] | None = Field(default=None, description="Compression steps, in the order tried.")
+    variants: tuple[Variant, ...] | None = Field(
+        default=None, description="Of all compression steps the fastest file, the smallest and the best one."
+    )
     search: SearchCounts | None = Field(default=None, description="How the trials ended.")
     tensorrt: TensorRT | None = Field(default=None, description="TensorRT plans.")
 

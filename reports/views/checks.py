@@ -26,6 +26,25 @@ def steps_table(summary: Summary) -> Table | None:
     return make_table(columns, rows, numeric="time ÷ before|quality to reference", code="settings")
 
 
+def variants_table(summary: Summary) -> Table | None:
+    """The fastest, the smallest and the best file of all compression steps; null where there is no choice."""
+    if not summary.variants or all("fastest" in one.roles for one in summary.variants):
+        return None
+    rows = [
+        (
+            ", ".join(one.roles),
+            one.step,
+            interval(one.ratio),
+            size(one.bytes),
+            f"{one.quality.metric} {number(one.quality.value)} ({signed(one.difference)})",
+            one.file,
+        )
+        for one in summary.variants
+    ]
+    columns = ("the", "after", "time ÷ before all steps", "size", "quality (to reference)", "file")
+    return make_table(columns, rows, numeric="time ÷ before all steps|size|quality (to reference)", code="file")
+
+
 def parity_table(summary: Summary) -> Table | None:
     """How close each file's images are to torch's."""
     if not summary.parity:

@@ -139,6 +139,9 @@ def test_everything_that_helps_is_kept_in_order(compress):
     assert found.generator.edits[1].settings["per_channel"] is True
     assert found.generator.edits[1].settings["calibration_seed"] == [0, 7]
     assert (found.file, found.precision) == (folder / CHANNEL / "model.int8.onnx", "int8")
+    (variant,) = [one for one in found.variants if "fastest" in one.roles]
+    assert (variant.file, variant.name) == (found.file, "quantize per channel")
+    assert variant.ratio.value == pytest.approx(2 / 10)
     assert task.asked == [
         {"reference": REFERENCE, "before": START, "after": PRUNED},
         {"reference": REFERENCE, "before": PRUNED, "after": TENSOR},

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from nas.data import to_float
-from nas.pictures import grid_png, shown, to_bytes
+from nas.pictures import differences_png, grid_png, shown, to_bytes
 
 
 def read(png: bytes) -> np.ndarray:
@@ -53,3 +53,14 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]):
 def test_settings_below_one_are_refused(setting: dict[str, int]):
     with pytest.raises(ValueError, match="at least 1"):
         grid_png(np.zeros((1, 1, 2, 2), np.float32), **setting)
+
+
+def test_differences_are_shown_beside_what_differs():
+    """Source, file, difference; white where it is largest in the row, black where there is none."""
+    first, second = np.zeros((2, 1, 4, 4), np.float32)
+    second[0, 1, 2] = 0.01
+    found = read(differences_png([(first, second), (first, first)], scale=1))
+    assert found.shape[:2] == (8, 12)
+    assert found[1, 8 + 2].max() == 255
+    assert found[:4, 8:].astype(int).sum() == found[1, 8 + 2].astype(int).sum()
+    assert found[4:, 8:].max() == 0

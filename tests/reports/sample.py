@@ -261,6 +261,22 @@ def roofline() -> dict[str, Any]:
     }
 
 
+def variant(
+    roles: list[str], step: str, folder: str, size: int, time: dict[str, Any] | None, difference: dict[str, Any]
+) -> dict[str, Any]:
+    """A file that compression found."""
+    return {
+        "roles": roles,
+        "step": step,
+        "file": f"compressed/{folder}/model.int8.onnx",
+        "precision": "int8",
+        "bytes": size,
+        "quality": score(8.9),
+        "difference": difference,
+        "ratio": time,
+    }
+
+
 def sample() -> dict[str, Any]:
     """A finished run whose answer is yes."""
     trials = candidates()
@@ -328,6 +344,10 @@ def sample() -> dict[str, Any]:
                 "difference": estimate(0.7, 0.6),
                 "settings": {"per_channel": True, "calibration": 256},
             },
+        ],
+        "variants": [
+            variant(["fastest"], "quantize", "02-quantize-per-tensor", 118_000, ratio(0.497, 0.01), estimate(0.8, 0.6)),
+            variant(["smallest", "best quality"], "quantize", "03-quantize", 94_000, None, estimate(0.7, 0.6)),
         ],
         "search": {"trials": len(trials), **counts, "unreached": 0, "space_size": 1_327_104},
         "tensorrt": {

@@ -133,6 +133,12 @@ def test_an_early_no_is_shown(early_no):
     assert "width: the fastest candidate has 16, the smallest that was tried; try values below it." in page
 
 
+def test_the_worst_latents_stand_below_the_table_of_parity(run, pictures):
+    page = render_page(run, pictures | {"worst": pictures["final"]})
+    assert page.index("Parity with torch") < page.index("For each file the worst latent") < page.index("Operators that")
+    assert "For each file the worst latent" not in render_page(run, pictures)
+
+
 def test_neighbours_are_shown_apart_from_the_grids(run, pictures):
     page = render_page(run, pictures | {"neighbours": pictures["final"]})
     assert page.count("<img") == 4
@@ -156,6 +162,7 @@ def test_a_run_that_reached_nothing_is_shown():
         "speedup",
         "speedup_vs_eager",
         "steps",
+        "variants",
         "search",
         "tensorrt",
         "seconds",
@@ -186,7 +193,7 @@ def test_size(data, pictures):
 
 
 def test_pictures_are_png_under_known_names(run, pictures):
-    with pytest.raises(PictureError, match=r"named reference, baseline, final, neighbours, found \['after'\]"):
+    with pytest.raises(PictureError, match=r"named reference, baseline, final, neighbours, worst, found \['after'\]"):
         render_page(run, {"after": pictures["final"]})
     with pytest.raises(PictureError, match="'final' is given as PNG"):
         render_page(run, {"final": b"GIF89a" + b"\0" * 40})

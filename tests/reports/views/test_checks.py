@@ -12,6 +12,21 @@ def test_steps_tell_kept_and_refused_with_reason(run):
     assert rows[1][2:5] == ("0.497 [0.492, 0.502]", "+0.8 [0.2, 1.4]", "2.0 times faster, quality inside the budget")
 
 
+def test_what_could_be_taken_instead(run):
+    rows = checks.variants_table(run).rows
+    assert [row[:3] for row in rows] == [
+        ("fastest", "quantize", "0.497 [0.492, 0.502]"),
+        ("smallest, best quality", "quantize", "–"),
+    ]
+    assert rows[1][3:] == ("94 kB", "fid 8.90 (+0.7 [0.1, 1.3])", "compressed/03-quantize/model.int8.onnx")
+
+
+def test_one_file_is_no_choice(run):
+    alone = run.model_copy(update={"variants": run.variants[:1]})
+    assert checks.variants_table(alone) is None
+    assert checks.variants_table(run.model_copy(update={"variants": None})) is None
+
+
 def test_machine_facts_in_words():
     machine = {"cpu": "Zen 5", "flags": ["avx2", "vnni"], "gpu": None, "turbo": True, "threads": {"torch": 1}}
     assert checks.machine_table(parse(BASE | {"machine": machine})).rows == (

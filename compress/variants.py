@@ -1,0 +1,120 @@
+"""Variants of what compression tried: beside what ships, the smallest file and the one of the best quality.
+
+All three are inside every budget. What ships is the fastest file, decided step by step; the others are what somebody
+takes whose limit is the download, or who would rather have a better picture than a faster one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.records import Ratio
+from compress.measure import Bench
+from compress.quality import Difference, Score, get_metric
+from compress.steps import REFERENCE
+from compress.task import Evaluation
+
+FASTEST, SMALLEST, BEST = "fastest", "smallest", "best quality"
+MEASURE_S = 2.0  # of paired timing, all files together
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A file that a step left and that was scored.
+
+    Args:
+        name: The step's; several belong to what was kept one after the other.
+        file: ONNX file.
+        precision: ``fp32`` or ``int8``.
+        is_inside: Whether it is inside every budget.
+        found: Its scores, and the differences to the reference.
+    """
+
+    name: str
+    file: Path
+    precision: str
+    is_inside: bool
+    found: Evaluation
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file."""
+        return self.file.stat().st_size
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A file that could be taken.
+
+    Args:
+        roles: Of ``FASTEST``, ``SMALLEST``, ``BEST``; one file may have several.
+        name: The step that left it.
+        file: ONNX file.
+        precision: ``fp32`` or ``int8``.
+        bytes: Size of the file.
+        score: In the primary metric.
+        difference: To the reference, on the same inputs.
+        ratio: Its time ÷ that of the float file that compression began with; None for that file itself.
+    """
+
+    roles: tuple[str, ...]
+    name: str
+    file: Path
+    precision: str
+    bytes: int
+    score: Score
+    difference: Difference
+    ratio: Ratio | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "roles": list(self.roles),
+            "step": self.name,
+            "file": str(self.file),
+            "precision": self.precision,
+            "bytes": self.bytes,
+            "quality": self.score.to_json(),
+            "difference": self.difference.to_json(),
+            "ratio": None if self.ratio is None else self.ratio.to_json(),
+        }
+
+
+def choose(judged: Sequence[Judged], kept: Path) -> list[Variant]:
+    """Return ``kept``, and of all inside the budgets the smallest and the best in the primary metric.
+
+    Args:
+        judged: Everything that was scored; a file that stands there twice counts as it was scored last.
+        kept: The file that was decided to be the fastest, step by step.
+    """
+    latest = {one.file: one for one in judged}
+    inside = [one for one in latest.values() if one.is_inside]
+    roles = dict[Path, list[str]]()
+    if kept in latest:
+        roles[kept] = [FASTEST]
+    if inside:
+        roles.setdefault(min(inside, key=lambda one: one.bytes).file, []).append(SMALLEST)
+        roles.setdefault(min(inside, key=_badness).file, []).append(BEST)
+    return [_variant(latest[file], tuple(names)) for file, names in roles.items()]
+
+
+def measured(variants: Sequence[Variant], start: Path, bench: Bench) -> tuple[Variant, ...]:
+    """Return ``variants`` with the time of every file, in turns with ``start``, the float file that all began with."""
+    files = {str(one.file): one.file for one in variants if one.file != start}
+    ratios: Mapping[str, Ratio] = bench.ratios(start, files, MEASURE_S) if files else {}
+    return tuple(replace(one, ratio=ratios.get(str(one.file))) for one in variants)
+
+
+def _badness(judged: Judged) -> float:
+    """How much worse than the reference, in the primary metric: the smaller the better, whatever its direction."""
+    metric = get_metric(judged.found.primary.metric)
+    return metric.badness(judged.found.primary_difference(REFERENCE).value)
+
+
+def _variant(judged: Judged, roles: tuple[str, ...]) -> Variant:
+    found = judged.found
+    difference = found.primary_difference(REFERENCE)
+    return Variant(roles, judged.name, judged.file, judged.precision, judged.bytes, found.primary, difference)
