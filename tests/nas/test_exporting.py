@@ -1,16 +1,16 @@
 """What ships: the proof that it draws what torch draws, and TensorRT where it is, is missing, or fails."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.records import BackendMissing, BenchmarkError
 from benchmarks.runtimes import tensorrt
 from compress.errors import CompressError
-from compress.export import Parity, export_onnx
+from compress.export import export_onnx
 from compress.generator import Generator
 from nas import exporting
 from search_spaces import get_space
@@ -105,17 +105,18 @@ def test_not_wanted_is_not_tried(build):
     assert build(False, AssertionError("tried"))["reason"] == "export.tensorrt is false"
 
 
-def test_an_int8_file_may_differ_and_says_by_how_much(make_context, monkeypatch):
-    monkeypatch.setattr(exporting, "prove", lambda *_: {"int8": Parity(0.3, 20.0, 64, 7)})
+def test_an_int8_file_may_differ_and_says_and_shows_by_how_much(make_context):
+    """A generator's file stands for one in int8 of another: nothing is alike, which only a float file may not be."""
     context = make_context(seed=5)
-    generator = SimpleNamespace(module=SimpleNamespace(eval=lambda: None), inputs=context.family.inputs)
+    one, other = (
+        Generator.from_genotype("decoder", genotype, context.family.inputs, ImageShape(1, 32, 32))
+        for genotype in (get_space("decoder").sample(np.random.default_rng(seed)) for seed in (0, 1))
+    )
     path = context.folder.path / "export" / "model.int8.onnx"
-    (row,) = exporting._prove(context, generator, {"int8": path})
-    assert row == {
-        "artifact": "export/model.int8.onnx",
-        "max_abs": 0.3,
-        "psnr_db": 20.0,
-        "n": 64,
-        "worst_input_seed": 5,
-        "worst_input_index": 7,
-    }
+    export_onnx(other, path)
+    (row,) = exporting._prove(context, one, {"int8": path})
+    assert row["max_abs"] > 0.01
+    assert (row["artifact"], row["worst_input_seed"], row["n"]) == ("export/model.int8.onnx", 5, exporting.PARITY_ROWS)
+    assert 0 <= row["worst_input_index"] < row["n"]
+    with Image.open(context.folder.path / "report" / "worst.png") as picture:
+        assert picture.size == (3 * 4 * 32, 4 * 32)
