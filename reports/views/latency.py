@@ -5,6 +5,8 @@ from reports.summary import Summary
 from reports.views.table import Table, make_table
 from reports.wording import DASH, count, number, rounded, size, speedup
 
+_SHOWN_FLOATS = 3  # operators that are not int8, in the sentence on the share that is
+
 
 def latency_table(summary: Summary, batch: int) -> Table:
     """The rows of one batch, in the order measured; the fastest of the result stands out."""
@@ -56,7 +58,18 @@ def roofline_text(file: RooflineFile) -> str:
     if file.fraction is not None:
         bound = "arithmetic" if file.bound == "compute" else "bandwidth"
         head += f", {_percent(file.fraction)} of what the machine's roofs allow; bound by {bound}"
-    return " ".join(f"{sentence}." for sentence in (head, *file.remarks))
+    return " ".join(f"{sentence}." for sentence in (head, *_integer_text(file), *file.remarks))
+
+
+def _integer_text(file: RooflineFile) -> list[str]:
+    """How much of the operators' time is int8, and what else there is; nothing of a file without any."""
+    spent = sum(one.ms for one in file.operators)
+    if not spent or not any(one.int8 for one in file.operators):
+        return []
+    share = sum(one.ms for one in file.operators if one.int8) / spent
+    floats = sorted((one for one in file.operators if not one.int8), key=lambda one: -one.ms)
+    rest = ", ".join(f"{one.operator} {_percent(one.ms / spent)}" for one in floats[:_SHOWN_FLOATS])
+    return [f"{_percent(share)} of its operators' time is int8" + (f"; the rest is {rest}" if rest else "")]
 
 
 def roofline_table(file: RooflineFile) -> Table:

@@ -26,7 +26,8 @@ def test_what_limits_a_file(run):
         ("outside operators", "", "", "10.0", "10 %", "", "", "", "", ""),
     )
     assert latency.roofline_text(file) == (
-        "0.100 ms. 60 % of the time in ConvTranspose (fp32, 3 nodes), which has no int8 kernel."
+        "0.100 ms. 33 % of its operators' time is int8; the rest is ConvTranspose 67 %. "
+        "60 % of the time in ConvTranspose (fp32, 3 nodes), which has no int8 kernel."
     )
     assert "fp32 100 GMAC/s, int8 400 GMAC/s; moved in arrays of 393 kB 80.0 GB/s" in latency.peaks_text(run)
 
