@@ -22,7 +22,7 @@ VIEWS = frozenset(("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"))
 
 _INT8 = ("int8", "uint8")
 _CONVERSIONS = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear")
-_INT8_INSIDE = ("DynamicQuantizeMatMul",)  # floats in and out, integer arithmetic
+_INT8_INSIDE = ("DynamicQuantizeMatMul", "QLinearConcat")  # integer, though their first input is a float (a scale)
 _BLOCKED = "com.microsoft.nchwc"
 _BLOCKED_NAME = re.compile(r"(.+)_nchwc(_token_\d+)?")  # onnxruntime names it by the output of the convolution it was
 _ODD_SIZES = {"bfloat16": 2, "string": 0, "none": 0}

@@ -83,6 +83,21 @@ def test_int8_convolution_between_quantized_nodes(graph):
     assert convolution.weight_bytes == 6 + 4 + 1 + 1  # the scale once, and both zero points
 
 
+def test_an_int8_concatenation_is_int8_though_its_scale_comes_first(graph):
+    """Two quantized inputs and a quantized output: onnxruntime makes one QLinearConcat of the pair and the nodes."""
+    for name, value in {"s": np.float32(0.1), "zero": np.uint8(128)}.items():
+        graph.weight(name, value)
+    graph.add("QuantizeLinear", ["x", "s", "zero"], "xq")
+    graph.add("DequantizeLinear", ["xq", "s", "zero"], "xd")
+    graph.add("Concat", ["xd", "xd"], "both", axis=1)
+    graph.add("QuantizeLinear", ["both", "s", "zero"], "bq")
+    graph.add("DequantizeLinear", ["bq", "s", "zero"], "y")
+    model = graph.build({"x": ("float32", ["n", 3, 8, 8])}, {"y": ("float32", ["n", 6, 8, 8])})
+    rows = {one.operator: work.int8 for one, work in work_of(model, pictures(1))}
+    assert rows["QLinearConcat"]
+    assert [name for name, int8 in rows.items() if int8] == ["QLinearConcat"]
+
+
 def test_a_view_moves_nothing(graph):
     graph.weight("shape", np.array([0, 2, 2]))
     graph.add("Relu", ["x"], "r")
