@@ -32,8 +32,8 @@ from nas.marked import fill
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 SIZE = SIZES[0]
-SLOWEST = 400  # units of the dead branch
-BEFORE_FASTER = 600  # of the file that a faster step is compared with
+SLOWEST = 230  # channels of the dead branch
+BEFORE_FASTER = 350  # of the file that a faster step is compared with
 BUDGET = 0.05
 NEAR = 0.05  # of the budget
 FIRST_NOISE = 0.005
