@@ -49,7 +49,7 @@ def save_checkpoint(
         for index, state in optimizer.state_dict()["state"].items():
             for key, value in state.items():
                 tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous().clone()
-    write_bytes(path, save(tensors, {_SHA256: _digest(tensors)}))
+    write_bytes(path, save(tensors, {_SHA256: digest(tensors)}))
 
 
 def load_checkpoint(
@@ -89,19 +89,19 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             wanted = (file.metadata() or {}).get(_SHA256)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(path, f"cannot be read ({error})") from error
-    if wanted is not None and wanted != _digest(tensors):
+    if wanted is not None and wanted != digest(tensors):
         raise CheckpointError(path, "is damaged (its content is not what was saved)")
     return tensors
 
 
-def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+def digest(tensors: Mapping[str, torch.Tensor]) -> str:
     """Return the SHA-256 over name, type, shape and bytes of every tensor, in the order of their names."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.reshape(-1).contiguous().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

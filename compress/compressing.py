@@ -35,6 +35,7 @@ DEFAULT_BUDGET = "distance<=0.05"
 """Root mean square 0.05 of pixels in [-1, 1]: 32 decibels."""
 _SHARE = 0.5
 _RECOVERIES = 5  # about as many are tried
+RECOVERING = "recovering"
 _PARITY_ROWS = 64
 _TRIED_ROWS = 4
 _PRUNING_SHARE = 0.7  # of the minutes: the rest is for quantization and the final measurement
@@ -149,7 +150,8 @@ def compress(
         target: Where it will run; its precision is ignored, as every one is tried.
         recipe: What is tried; "auto": half of the channels, again and again as long as that is kept, then a quarter.
         minutes: About how long it may take: no further share is pruned after 70 % of them.
-        folder: Gets the files of every step; default: a temporary one, until ``Result.save``.
+        folder: Gets the files of every step; default: a temporary one, until ``Result.save``. The same call with the
+            same folder goes on with a recovery that was cut short, from the checkpoints in ``recovering/`` there.
         seed: Of everything drawn.
         on_step: Hears of each decision.
 
@@ -167,7 +169,8 @@ def compress(
     (root / "reference").mkdir(parents=True, exist_ok=True)
     generator.save(root / "reference")
     reference = bench.variants(generator, root / "reference")
-    judge = task or own_task(generator, reference[FP32], minutes=minutes, seed=seed)
+    keep = folder / RECOVERING if folder else None
+    judge = task or own_task(generator, reference[FP32], minutes=minutes, seed=seed, keep=keep)
     planner = Planner(
         judge, bench, budgets, reference=reference[FP32], folder=root / "compressed", on_step=on_step
     )  # fmt: skip
@@ -176,8 +179,13 @@ def compress(
     return Result(reference, kept, judge, bench, budgets, generator, half_range, root)
 
 
-def own_task(generator: AnyGenerator, reference: Path, *, minutes: float, seed: int) -> PriorTask:
-    """Return the task that judges by the distance to ``reference``, and recovers by distillation from ``generator``."""
+def own_task(
+    generator: AnyGenerator, reference: Path, *, minutes: float, seed: int, keep: Path | None = None
+) -> PriorTask:
+    """Return the task that judges by the distance to ``reference``, and recovers by distillation from ``generator``.
+
+    Recoveries that were cut short go on from the checkpoints in ``keep``.
+    """
     half_range = check_generator(generator, seed)
     module = generator.module if isinstance(generator, Generator) else None
     seconds = 60 * minutes * _PRUNING_SHARE / _RECOVERIES
@@ -187,6 +195,7 @@ def own_task(generator: AnyGenerator, reference: Path, *, minutes: float, seed: 
         teacher=module,
         seed=(seed, 5),
         recover_s=seconds,
+        keep=keep,
     )
 
 

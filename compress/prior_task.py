@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,8 +33,6 @@ Measure = Callable[[Array, Mapping[str, Array]], float]
 DISTANCE = "distance"
 _T975 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 """97.5 % quantiles of Student's t for 1 to 15 degrees of freedom."""
-_WARM_STEPS = 3
-_MAX_STEPS = 20_000
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ class PriorTask:
         draws: Independent draws; their spread is the error. At least 2, at most 16.
         recover_s: Seconds of one recovery.
         batch: Of the recovery.
+        keep: Folder of its checkpoints, from which a recovery that was cut short goes on.
     """
 
     inputs: tuple[InputSpec, ...]
@@ -61,6 +59,7 @@ class PriorTask:
     draws: int = 8
     recover_s: float = 60.0
     batch: int = 64
+    keep: Path | None = None
     _kept: dict[Path, Mapping[str, Array]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -91,14 +90,24 @@ class PriorTask:
         }
 
     def recover(self, generator: Generator, folder: Path) -> Generator:  # noqa: ARG002  the protocol's
-        """Distil ``generator`` from the teacher for ``recover_s`` seconds; ``folder`` is not used.
+        """Distil ``generator`` from the teacher for ``recover_s`` seconds; checkpoints go to ``keep``, not ``folder``.
 
         Raises:
             CompressError: there is no teacher, or it draws something that is not finite.
         """
         if self.teacher is None:
             raise CompressError("There is no module to learn from. Give the module's factory and weights.")
-        return _distilled(generator, self.teacher, self)
+        from compress.recovery import recover
+
+        return recover(
+            generator,
+            self.teacher,
+            inputs=self.inputs,
+            seconds=self.recover_s,
+            batch=self.batch,
+            seed=self.seed,
+            keep=self.keep,
+        )
 
     def _values(self, path: Path) -> Mapping[str, Array]:
         """Return by metric the value of each draw, (draws,)."""
@@ -167,35 +176,3 @@ def _measure(metric: str, measure: Measure, pictures: Array, inputs: Mapping[str
         raise CompressError(
             f"The function that measures {metric} failed on pictures {pictures.shape}: {type(error).__name__}: {error}."
         ) from error
-
-
-def _distilled(generator: Generator, teacher: nn.Module, task: PriorTask) -> Generator:
-    import torch
-
-    from compress.distill import Distiller
-    from compress.running import evaluating
-
-    def rows(step: int) -> dict[str, torch.Tensor]:
-        drawn = draw_inputs(task.inputs, task.batch, (*task.seed, 1, step))
-        return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in drawn.items()}
-
-    def learn(student: Distiller, step: int) -> None:
-        inputs = rows(step)
-        with torch.no_grad():
-            wanted = teacher(**inputs).float()
-        loss = student.step(step, inputs, wanted)
-        if not math.isfinite(loss):
-            raise CompressError(f"Recovery diverged at step {step}: the loss is {loss}. Is the teacher finite?")
-
-    with evaluating(teacher):
-        trial = Distiller(generator.build(), horizon=_WARM_STEPS + 1)
-        learn(trial, 0)
-        begun = time.monotonic()
-        for step in range(1, _WARM_STEPS + 1):
-            learn(trial, step)
-        each = (time.monotonic() - begun) / _WARM_STEPS
-        horizon = max(1, min(_MAX_STEPS, int(task.recover_s / max(each, 1e-6))))
-        student = Distiller(generator.module, horizon=horizon)
-        for step in range(horizon):
-            learn(student, step)
-    return replace(generator, module=student.average.module.eval().requires_grad_(True))

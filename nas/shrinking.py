@@ -15,6 +15,7 @@ from benchmarks.records import Target
 from benchmarks.runtimes.sessions import check_device
 from compress.compressing import (
     DEFAULT_BUDGET,
+    RECOVERING,
     Result,
     auto_recipe,
     check_batch,
@@ -90,8 +91,8 @@ class Request:
 def shrink(request: Request, out: Path, progress: Progress | None = None) -> Record:
     """Compress what ``request`` names into the run folder ``out`` and return its summary.
 
-    In a folder with a summary of the same request only report and program are made again, if they are not there; one
-    that was cut short is begun anew.
+    In a folder with a summary of the same request only report and program are made again, if they are not there. One
+    that was cut short is judged and timed anew, but what was trained is not trained again.
 
     Raises:
         NasError: budgets and functions do not fit; ``out`` holds something else or is in use.
@@ -155,6 +156,7 @@ def _make(request: Request, generator: AnyGenerator, out: Path, progress: Progre
     summary = parse(summarize(generator, result, exported, told)).to_json()
     write_json(out / EXPORTED, exported)
     write_json(out / "summary.json", summary)
+    shutil.rmtree(out / RECOVERING, ignore_errors=True)
     return _finish(request, out)
 
 
@@ -203,7 +205,8 @@ def _compress(request: Request, generator: AnyGenerator, out: Path, progress: Pr
 
 def _task(request: Request, generator: AnyGenerator, out: Path) -> PriorTask:
     """Return the task: the functions that were given, or the distance to what the given generator draws."""
-    task = own_task(generator, out / "reference" / "model.onnx", minutes=request.minutes, seed=request.seed)
+    reference, keep = out / "reference" / "model.onnx", out / RECOVERING
+    task = own_task(generator, reference, minutes=request.minutes, seed=request.seed, keep=keep)
     if not request.functions:
         return task
     limited = [budget.metric.name for budget in parse_budgets(request.budgets)]

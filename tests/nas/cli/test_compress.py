@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 from benchmarks.inputs import draw_inputs
 from benchmarks.records import Ratio
 from benchmarks.runtimes.onnx import generate, input_specs, optimised_operators
+from compress.distill import Distiller
 from compress.export import export_onnx
 from compress.generator import Generator
 from compress.measure import Bench
-from nas import shrunk
+from compress.planner import Recipe
+from nas import shrinking, shrunk
 from nas.cli import app
 from nas.shrinking import Request
 from nas.shrunk import left_whole
@@ -208,6 +210,26 @@ def test_a_report_that_was_cut_short_is_made_by_the_same_command(home, file, sho
     assert found.exit_code == again.exit_code
     assert (home / "out/report/index.html").is_file()
     assert (home / "out/export/deploy/draw.py").is_file()
+
+
+def test_what_was_trained_before_it_was_cut_is_not_trained_again(home, shortened, monkeypatch):
+    """Killed when everything was compressed: the same command times and judges anew, and does no step of training."""
+    half = Ratio(0.5, (0.49, 0.51), 50)
+    monkeypatch.setattr(shrinking, "auto_recipe", lambda *_: Recipe((0.5,)))  # not as often as there is time
+    monkeypatch.setattr(Bench, "ratios", lambda self, against, files, seconds: dict.fromkeys(files, half))
+    steps = []
+    real = Distiller.step
+    monkeypatch.setattr(Distiller, "step", lambda *words, **named: steps.append(1) or real(*words, **named))
+    words = ("stranger_code:make", *INPUTS, "--out", "out", "--budget", "distance<=0.5", "--minutes", "0.05")
+    with monkeypatch.context() as cut:
+        cut.setattr(shrinking, "export", lambda *_: sys.exit(9))
+        leangen(*words, says=9)
+    assert steps
+    assert list((home / "out/recovering").glob("*.safetensors"))
+    steps.clear()
+    leangen(*words)
+    assert not steps
+    assert not (home / "out/recovering").exists()
 
 
 def test_steps_that_do_not_stand_in_the_final_measurement_are_undone(home, file, shortened, monkeypatch):
