@@ -65,9 +65,18 @@ def trace_links(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Links:
     for bridge in bridges:
         for source, target in bridge.pairs:
             forest.join(Index(names[bridge], "in", source), Index(names[bridge], "out", target))
+    for norm in (layer for layer in told.module.modules() if isinstance(layer, nn.GroupNorm)):
+        _join_groups(forest, norm, names[norm])
     own = {names[bridge] for bridge in bridges}
     found = [(tuple(index for index in tree if index.layer not in own), why) for tree, why in forest.trees()]
     return Links(tuple(tree for tree, _ in found), tuple(why for _, why in found), order)
+
+
+def _join_groups(forest: _Forest, norm: nn.GroupNorm, name: str) -> None:
+    """Tie what a group norm averages over: it loses whole groups or none."""
+    unit = norm.num_channels // norm.num_groups
+    for at in range(norm.num_channels):
+        forest.join(Index(name, "out", at), Index(name, "out", at - at % unit))
 
 
 class _Forest:

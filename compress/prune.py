@@ -8,6 +8,7 @@ that of the old module with those channels at zero. ``assert_pruned_is_masked`` 
 from __future__ import annotations
 
 import copy
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -23,7 +24,7 @@ from compress.errors import CompressError
 from compress.generator import Edit, Generator
 from compress.running import Array, run_module
 from compress.tracing import traced_groups
-from search_spaces.channels import ChannelGroup, HasChannelGroups, Slice, is_depthwise, zero_channels
+from search_spaces.channels import ChannelGroup, HasChannelGroups, Slice, axis_size, is_depthwise, zero_channels
 from search_spaces.norms import ConditionalNorm
 from search_spaces.space import SearchSpaceError
 
@@ -53,7 +54,7 @@ def prune(
             range, no group is wide enough to lose a channel, or the pruned module differs from the masked one.
     """
     groups = channel_groups(generator.module, inputs)
-    counts = {group.name: kept_count(group.size, ratio, multiple) for group in groups}
+    counts = {group.name: kept_count(group.size, ratio, _in_units(multiple, group)) for group in groups}
     if all(counts[group.name] == group.size for group in groups):
         sizes = ", ".join(f"{group.name} {group.size}" for group in groups)
         raise CompressError(
@@ -118,6 +119,11 @@ def kept_count(size: int, ratio: float, multiple: int) -> int:
     return min(size, max(multiple, nearest))
 
 
+def _in_units(multiple: int, group: ChannelGroup) -> int:
+    """Return the multiple for a group whose channels are several everywhere, as those of a group norm are."""
+    return math.ceil(multiple / min(part.repeat for part in group.slices))
+
+
 def best_channels(importance: Array, count: int) -> list[int]:
     """Return the ``count`` most important channels, increasing; of equal ones those with the lower index."""
     order = np.argsort(-importance, kind="stable")[:count]
@@ -169,7 +175,7 @@ def assert_pruned_is_masked(
 
     Raises:
         CompressError: their images differ in shape or by more than ``tolerance`` (images are in [-1, 1]); so do a
-            norm that mixes channels (GroupNorm) and an activation that does not map 0 to 0.
+            norm over channels that stay and channels that go, and an activation that does not map 0 to 0.
     """
     masked = copy.deepcopy(before)
     _silence(masked, kept, groups)
@@ -226,7 +232,7 @@ def _carried_scale(module: nn.Module, part: Slice) -> torch.Tensor | None:
     conditional norm by their root mean square. Its shifts per class are left out, as a norm's shift is.
     """
     layer = module.get_submodule(part.module)
-    if isinstance(layer, _BatchNorm | _InstanceNorm):
+    if isinstance(layer, _BatchNorm | _InstanceNorm | nn.GroupNorm):
         return _norm_scale(layer)
     if isinstance(layer, nn.PReLU):
         return torch.ones(layer.num_parameters, dtype=torch.float64)
@@ -241,12 +247,12 @@ def _carried_scale(module: nn.Module, part: Slice) -> torch.Tensor | None:
     return None
 
 
-def _norm_scale(norm: _BatchNorm | _InstanceNorm) -> torch.Tensor:
-    """Return |gamma| / sqrt(running variance + epsilon), float64 (features,)."""
-    scale = torch.ones(norm.num_features, dtype=torch.float64)
+def _norm_scale(norm: _BatchNorm | _InstanceNorm | nn.GroupNorm) -> torch.Tensor:
+    """Return |gamma| / sqrt(running variance + epsilon), float64 (features,); 1 for what a norm has not."""
+    scale = torch.ones(axis_size(norm, "out"), dtype=torch.float64)
     if norm.weight is not None:
         scale = norm.weight.detach().double().cpu().abs()
-    if norm.running_var is not None:
+    if not isinstance(norm, nn.GroupNorm) and norm.running_var is not None:
         scale = scale / (norm.running_var.detach().double().cpu() + norm.eps).sqrt()
     return scale
 

@@ -31,7 +31,8 @@ class Slice:
         module: Dotted path inside the generator.
         axis: "out" for what a layer makes, "in" for what it reads. Norms, a class's tables and depthwise
             convolutions, which carry channels through, are cut along "out".
-        repeat: Indices per channel: side² for a linear layer that is reshaped to maps, r² before a PixelShuffle(r).
+        repeat: Indices per channel: side² for a linear layer that is reshaped to maps, r² before a PixelShuffle(r),
+            what a group of a GroupNorm has, which can only go as a whole.
         offset: Where the group begins on an axis that it shares, as behind a concatenation. None: the whole axis is
             the group's, and its size is checked.
     """
@@ -138,6 +139,8 @@ def _plan_cuts(
             layer = _find_layer(module, group, part)
             cut = cuts.setdefault((layer, part.axis), _whole(layer, part.axis))
             _mark(cut, group, part, channels)
+    for cut in cuts.values():
+        _check_norm(cut)
     return list(cuts.values())
 
 
@@ -219,12 +222,14 @@ def _sizes(layer: nn.Module) -> dict[Axis, str]:
         return {"out": "out_features", "in": "in_features"}
     if isinstance(layer, _BatchNorm | _InstanceNorm):
         return {"out": "num_features"}
+    if isinstance(layer, nn.GroupNorm):
+        return {"out": "num_channels"}
     if isinstance(layer, nn.Embedding):
         return {"out": "embedding_dim"}
     if isinstance(layer, nn.PReLU):
         return {"out": "num_parameters"}
     raise SearchSpaceError(
-        "only Conv2d, ConvTranspose2d, Linear, BatchNorm, InstanceNorm, Embedding and PReLU can be sliced, "
+        "only Conv2d, ConvTranspose2d, Linear, BatchNorm, InstanceNorm, GroupNorm, Embedding and PReLU can be sliced, "
         f"found {type(layer).__name__}; leave this layer out of the groups"
     )
 
@@ -247,6 +252,8 @@ def _tensors(layer: nn.Module, axis: Axis) -> dict[str, int]:
     """Name of each tensor of ``layer`` that has ``axis`` -> the dimension along which it lies."""
     if isinstance(layer, _BatchNorm | _InstanceNorm):
         names = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), 0)
+    elif isinstance(layer, nn.GroupNorm):
+        names = {"weight": 0, "bias": 0}
     elif isinstance(layer, nn.Embedding):
         names = {"weight": 1}
     elif isinstance(layer, nn.PReLU):
@@ -259,12 +266,25 @@ def _tensors(layer: nn.Module, axis: Axis) -> dict[str, int]:
     return {name: dimension for name, dimension in names.items() if getattr(layer, name) is not None}
 
 
+def _check_norm(cut: _Cut) -> None:
+    """Raise if a group norm would lose a part of a group: what is left of it would have another mean."""
+    if isinstance(cut.layer, nn.GroupNorm):
+        groups = cut.kept.reshape(cut.layer.num_groups, -1)
+        if not (groups.all(dim=1) == groups.any(dim=1)).all():
+            raise SearchSpaceError(
+                f"{cut.layer} loses whole groups of {groups.shape[1]} channels or none; let them be one channel of the "
+                "channel group"
+            )
+
+
 def _slice_layer(layer: nn.Module, axis: Axis, index: torch.Tensor) -> None:
     for name, dimension in _tensors(layer, axis).items():
         tensor: Any = getattr(layer, name)
         short = tensor.detach().index_select(dimension, index.to(tensor.device)).contiguous()
         trainable = isinstance(tensor, nn.Parameter)
         setattr(layer, name, nn.Parameter(short, requires_grad=tensor.requires_grad) if trainable else short)
+    if isinstance(layer, nn.GroupNorm):
+        layer.num_groups = len(index) * layer.num_groups // layer.num_channels
     sizes = ("out_channels", "in_channels", "groups") if is_depthwise(layer) else (_sizes(layer)[axis],)
     for size in sizes:
         setattr(layer, size, len(index))

@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.inputs import InputSpec
+from benchmarks.inputs import InputSpec, draw_inputs
 from compress.errors import CompressError
+from compress.export import export_onnx, parity
 from compress.generator import Generator
+from compress.origin import Origin
 from compress.prune import assert_pruned_is_masked, prune, rank_channels
 from compress.running import run_module
 from compress.tracing import WHOLE_MODULE, traced_groups
-from search_spaces.channels import Slice, keep_channels
+from search_spaces.channels import ChannelGroup, Slice, keep_channels
+from search_spaces.space import SearchSpaceError
 
 Z = InputSpec("z", (8,), "float32", {"kind": "normal"})
 LABEL = InputSpec("label", (), "int64", {"kind": "integers", "low": 0, "high": 4})
@@ -162,13 +165,30 @@ class Attending(nn.Module):
         return torch.tanh(self.last(functional.relu(self.after(x))))
 
 
+class Grouped(nn.Module):
+    """Group norms of 3 and of 4 channels a group, one of them inside a residual, as diffusion models have them."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(8, 12 * 16)
+        self.first, self.first_norm = nn.Conv2d(12, 12, 3, padding=1), nn.GroupNorm(4, 12)
+        self.second, self.second_norm = nn.Conv2d(12, 16, 3, padding=1), nn.GroupNorm(4, 16)
+        self.last = nn.Conv2d(16, 1, 3, padding=1)
+
+    def forward(self, z):
+        x = self.head(z).view(-1, self.head.out_features // 16, 4, 4)
+        x = x + functional.silu(self.first_norm(self.first(x)))
+        return torch.tanh(self.last(functional.silu(self.second_norm(self.second(x)))))
+
+
 class Stubborn(nn.Module):
     """One layer each of what cannot be cut, with one that can be between all of them."""
 
     def __init__(self):
         super().__init__()
         self.head = nn.Linear(8, 8 * 16)
-        self.mixed, self.group_norm = nn.Conv2d(8, 8, 1), nn.GroupNorm(2, 8)
+        self.mixed, self.layer_norm = nn.Conv2d(8, 8, 1), nn.LayerNorm([8, 4, 4])
+        self.one_norm, self.norm = nn.Conv2d(8, 8, 1), nn.GroupNorm(1, 8)
         self.to_grouped, self.grouped = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1, groups=2)
         self.free = nn.Conv2d(8, 12, 1)
         self.shifted, self.shift = nn.Conv2d(12, 6, 1), nn.Parameter(torch.zeros(1, 6, 1, 1))
@@ -177,7 +197,8 @@ class Stubborn(nn.Module):
         self.fixed, self.last, self.unused = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 1, 1), nn.Linear(3, 3)
 
     def forward(self, z):
-        x = self.group_norm(self.mixed(functional.relu(self.head(z).reshape(len(z), 8, 4, 4))))
+        x = self.layer_norm(self.mixed(functional.relu(self.head(z).reshape(len(z), 8, 4, 4))))
+        x = self.norm(self.one_norm(x))
         x = functional.relu(self.grouped(self.to_grouped(x)))
         x = self.shifted(functional.relu(self.free(x))) + self.shift
         x = self.fixed(self.spectral(self.plain(functional.softplus(self.softplus(x)))))
@@ -192,6 +213,7 @@ ZOO = {  # group -> its channels
     Conditional: {"table": 10, "mix": 12, "head": 6, "time": 8},
     Separable: {"head": 8, "point": 6},
     Gated: {"head": 6, "gate": 6},
+    Grouped: {"head": 4, "second": 4},
     Twice: {"head": 8},
     Attending: {"head": 6, "after": 10},
     Stubborn: {"free": 12},
@@ -259,6 +281,35 @@ def test_a_concatenation_is_read_at_an_offset():
     assert slices_of(Skips, "up") == (Slice("up", "out"), Slice("norm", "out", 1, 1), Slice("last", "in", 1, 1))
 
 
+def test_group_norms_lose_whole_groups():
+    """Three channels of the first norm are one, four of the second; a part of a group is refused beforehand."""
+    assert Slice("first_norm", "out", 3) in slices_of(Grouped, "head")
+    assert slices_of(Grouped, "second") == (
+        Slice("second", "out", 4),
+        Slice("second_norm", "out", 4),
+        Slice("last", "in", 4),
+    )
+    module = make(Grouped)
+    keep_channels(module, {"second": [0, 2, 3]}, traced_groups(module, draw(Grouped)).groups)
+    norm = module.second_norm
+    assert (norm.num_channels, norm.num_groups, len(norm.weight)) == (12, 3, 12)
+    single = (ChannelGroup("second", 16, (Slice("second", "out"), Slice("second_norm", "out"), Slice("last", "in"))),)
+    before = make(Grouped)
+    with pytest.raises(SearchSpaceError, match="whole groups of 4 channels"):
+        keep_channels(before, {"second": list(range(6))}, single)
+    assert before.second.out_channels == 16
+
+
+def test_widths_behind_group_norms_are_rounded_in_channels(tmp_path):
+    """A multiple of 8 channels is one of 2 groups of 4, so that 16 channels can become 8."""
+    generator = Generator(Origin.of_factory("tests.compress.test_tracing:Grouped", {}, (Z,)), (), make(Grouped))
+    pruned = prune(generator, 0.5, inputs=draw(Grouped))
+    assert (pruned.module.second.out_channels, pruned.module.second_norm.num_groups) == (8, 2)
+    pruned.save(tmp_path)
+    export_onnx(pruned, tmp_path / "model.onnx")
+    assert parity(pruned.module, tmp_path / "model.onnx", draw_inputs((Z,), 64, 0)).max_abs < 1e-5
+
+
 def test_halves_go_together():
     assert slices_of(Gated, "gate") == (Slice("gate", "out", 1, 0), Slice("gate", "out", 1, 6), Slice("last", "in"))
     film = [part for part in slices_of(Conditional, "head") if part.module == "film"]
@@ -268,8 +319,9 @@ def test_halves_go_together():
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("mixed", "meets group_norm: no rule says how GroupNorm is cut"),
-        ("group_norm", "no rule says how GroupNorm is cut"),
+        ("mixed", "meets layer_norm: no rule says how LayerNorm is cut"),
+        ("layer_norm", "no rule says how LayerNorm is cut"),
+        ("one_norm", "all that it makes is one channel"),  # in one group: all or nothing
         ("to_grouped", "2 groups"),
         ("grouped", "2 groups"),
         ("head", "does not run without"),  # forward() writes 8 channels out
