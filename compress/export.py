@@ -67,6 +67,8 @@ def export_onnx(
     module = generator.module if isinstance(generator, Generator) else generator
     specs = _input_specs(generator)
     model = _trace(module, specs, opset=opset, fast=fast)
+    if any(node.op_type == "Shape" for node in model.graph.node):  # sizes that forward() read hide what can be folded
+        model = _slim(model)
     model = fold_batch_norm(model)
     if not fast:
         model = _slim(model)

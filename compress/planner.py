@@ -123,7 +123,7 @@ class Planner:
         current = self._try_shares(current, recipe)
         if recipe.quantize:
             current = self._try_integers(current)
-        variants = measured(choose(self._judged, current.file), file, self._bench)
+        variants = measured(choose(self._judged, current.file, file), file, self._bench)
         return Compressed(current.generator, current.file, current.precision, tuple(self._steps), variants)
 
     def _new_folder(self, name: str) -> Path:

@@ -83,29 +83,43 @@ class Variant:
         }
 
 
-def choose(judged: Sequence[Judged], kept: Path) -> list[Variant]:
+def choose(judged: Sequence[Judged], kept: Path, start: Path) -> list[Variant]:
     """Return ``kept``, and of all inside the budgets the smallest and the best in the primary metric.
+
+    The smallest has to be smaller than ``start``, the float file that all began with.
 
     Args:
         judged: Everything that was scored; a file that stands there twice counts as it was scored last.
         kept: The file that was decided to be the fastest, step by step.
+        start: What everybody has who does nothing.
     """
     latest = {one.file: one for one in judged}
     inside = [one for one in latest.values() if one.is_inside]
     roles = dict[Path, list[str]]()
     if kept in latest:
         roles[kept] = [FASTEST]
+    smaller = [one for one in inside if one.bytes < start.stat().st_size]
+    if smaller:
+        roles.setdefault(min(smaller, key=lambda one: one.bytes).file, []).append(SMALLEST)
     if inside:
-        roles.setdefault(min(inside, key=lambda one: one.bytes).file, []).append(SMALLEST)
         roles.setdefault(min(inside, key=_badness).file, []).append(BEST)
     return [_variant(latest[file], tuple(names)) for file, names in roles.items()]
 
 
 def measured(variants: Sequence[Variant], start: Path, bench: Bench) -> tuple[Variant, ...]:
-    """Return ``variants`` with the time of every file, in turns with ``start``, the float file that all began with."""
+    """Return ``variants`` with the time of every file, in turns with ``start``, the float file that all began with.
+
+    What is only the best, and neither better than the reference nor faster than ``start``, is left out.
+    """
     files = {str(one.file): one.file for one in variants if one.file != start}
     ratios: Mapping[str, Ratio] = bench.ratios(start, files, MEASURE_S) if files else {}
-    return tuple(replace(one, ratio=ratios.get(str(one.file))) for one in variants)
+    timed = (replace(one, ratio=ratios.get(str(one.file))) for one in variants)
+    return tuple(one for one in timed if one.roles != (BEST,) or _is_worth_it(one))
+
+
+def _is_worth_it(one: Variant) -> bool:
+    better = get_metric(one.score.metric).badness(one.difference.value) < 0
+    return better or (one.ratio is not None and one.ratio.ci95[1] < 1)
 
 
 def _badness(judged: Judged) -> float:

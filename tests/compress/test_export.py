@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from benchmarks.inputs import InputSpec, draw_inputs
-from benchmarks.runtimes.onnx import generate, input_specs
+from benchmarks.runtimes.onnx import generate, input_specs, optimised_operators
 from compress.errors import CompressError
 from compress.export import compare_images, export_onnx, parity
 from compress.generator import Edit, Generator
+from compress.quantize import quantize
+from compress.quantize_settings import QuantizeSettings
+from tests.compress.conftest import shake
 
 
 class Conditional(nn.Module):
@@ -137,3 +140,32 @@ def test_a_loaded_generator_exports_the_same(low16, tmp_path, latents):
     low16.save(tmp_path / "g")
     export_onnx(Generator.load(tmp_path / "g"), tmp_path / "a.onnx")
     assert parity(low16.module, tmp_path / "a.onnx", latents).max_abs < 1e-4
+
+
+class Unflattening(nn.Module):
+    """Asks for its sizes in forward, as strangers do."""
+
+    inputs = (InputSpec("z", (8,), "float32", {"kind": "normal"}),)
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.norm = nn.Linear(8, 64), nn.BatchNorm2d(4)
+        self.last = nn.ConvTranspose2d(4, 1, 4, 2, 1)
+        shake(self)
+
+    def forward(self, z):
+        return torch.tanh(self.last(torch.relu(self.norm(self.stem(z).unflatten(1, (4, 4, 4))))))
+
+
+def test_sizes_read_in_forward_hide_nothing(tmp_path):
+    """The quick exporter writes Shape, Slice and Concat; behind them a norm is not folded and nothing is unfolded."""
+    module, path = Unflattening(), tmp_path / "model.onnx"
+    export_onnx(module, path)
+    operators = {node.op_type for node in onnx.load(path).graph.node}
+    assert operators == {"Gemm", "Reshape", "Relu", "ConvTranspose", "Tanh"}
+    assert parity(module.eval(), path, draw_inputs(module.inputs, 64, 0)).max_abs < 1e-5
+    quantize(
+        path, tmp_path / "int8.onnx", inputs=draw_inputs(module.inputs, 64, 1), settings=QuantizeSettings(unfold=True)
+    )
+    assert ("ConvTranspose", "float32") not in optimised_operators(tmp_path / "int8.onnx")
