@@ -149,7 +149,8 @@ def compress(
         budget: One or several, all of which must hold: ``fid<=+5%``, ``accuracy>=-1pt``, ``distance<=0.05``.
         target: Where it will run; its precision is ignored, as every one is tried.
         recipe: What is tried; "auto": half of the channels, again and again as long as that is kept, then a quarter.
-        minutes: About how long it may take: no further share is pruned after 70 % of them.
+        minutes: About how long it may take: no further share is pruned after 70 % of them, and after all of them
+            nobody looks any longer for a part that can be int8. Final measurements come on top.
         folder: Gets the files of every step; default: a temporary one, until ``Result.save``. The same call with the
             same folder goes on with a recovery that was cut short, from the checkpoints in ``recovering/`` there.
         seed: Of everything drawn.
@@ -202,8 +203,8 @@ def own_task(
 def auto_recipe(generator: AnyGenerator, minutes: float) -> Recipe:
     """Return what is tried by default."""
     if not isinstance(generator, Generator):
-        return Recipe(prune_ratios=())
-    return Recipe((_SHARE,), adapt=True, prune_minutes=_PRUNING_SHARE * minutes)
+        return Recipe(prune_ratios=(), minutes=minutes)
+    return Recipe((_SHARE,), adapt=True, prune_minutes=_PRUNING_SHARE * minutes, minutes=minutes)
 
 
 def check_batch(generator: AnyGenerator, batch: int) -> None:

@@ -7,6 +7,8 @@ is not quite true; what it returns was judged, whatever was assumed.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.runtimes.onnx import generate
+from compress.errors import CompressError
 from compress.quantize import QuantizeRecord, computing_nodes, quantize, quantized_bytes
 from compress.quantize_settings import QuantizeSettings
 from compress.running import Array
@@ -41,6 +44,7 @@ def place(
     settings: QuantizeSettings,
     inputs: Mapping[str, Array],
     is_inside: Callable[[Path], bool],
+    until: float = math.inf,
 ) -> Placement | None:
     """Write the file with the fewest nodes in float that is inside the budget; None if that is all of them.
 
@@ -52,13 +56,15 @@ def place(
         settings: Those with which all of it is integer, which is outside the budget.
         inputs: Calibration rows, (n, *shape) a name; the harm of single nodes is measured on them, too.
         is_inside: Whether a file is inside the budget.
+        until: When to give up, by ``time.monotonic()``.
 
     Raises:
-        CompressError: the file cannot be quantized.
+        CompressError: the file cannot be quantized, or the time is up.
     """
-    order = rank_by_harm(floats, settings, inputs)
+    order = rank_by_harm(floats, settings, inputs, until)
     outside, inside, evaluations = 0, len(order), 0
     while inside - outside > 1:
+        _check_time(until)
         middle = (outside + inside) // 2
         quantize(floats, out, inputs=inputs, settings=replace(settings, exclude=tuple(order[:middle])))
         evaluations += 1
@@ -73,7 +79,9 @@ def place(
     return Placement(record, len(order), evaluations)
 
 
-def rank_by_harm(floats: Path, settings: QuantizeSettings, inputs: Mapping[str, Array]) -> list[str]:
+def rank_by_harm(
+    floats: Path, settings: QuantizeSettings, inputs: Mapping[str, Array], until: float = math.inf
+) -> list[str]:
     """Return the names of the nodes that compute, in the order of the mean square change of the output (falling).
 
     That change is what the node does when it alone is integer, on the rows of ``inputs``.
@@ -82,7 +90,13 @@ def rank_by_harm(floats: Path, settings: QuantizeSettings, inputs: Mapping[str, 
     wanted = generate(floats, dict(inputs))
     harm: dict[str, float] = {}
     for name in names:
+        _check_time(until)
         others = tuple(other for other in names if other != name)
         data = quantized_bytes(floats, inputs=inputs, settings=replace(settings, exclude=others))
         harm[name] = float(np.mean((generate(data, dict(inputs)).astype(np.float64) - wanted) ** 2))
     return sorted(names, key=lambda name: -harm[name])
+
+
+def _check_time(until: float) -> None:
+    if time.monotonic() > until:
+        raise CompressError("no time was left to find out which part can be integer")

@@ -5,6 +5,7 @@ much, the largest part of it that does not. Each step is measured on exported fi
 it, and judged against the reference.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,13 +49,15 @@ class Recipe:
         adapt: Go on with the first share as long as it is kept, and with half of it when it is refused, down to
             ``SMALLEST_SHARE``; the others do not count.
         prune_minutes: Begin no further share after so long.
+        minutes: Give up looking for the part that can be int8 after so long.
     """
 
     prune_ratios: tuple[float, ...] = (0.25,)
     quantize: bool = True
     multiple: int = 8
     adapt: bool = False
-    prune_minutes: float = float("inf")
+    prune_minutes: float = math.inf
+    minutes: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,11 @@ class Planner:
         self._reference, self._folder, self._on_step = reference, folder, on_step
         self._steps: list[StepResult] = []
         self._judged: list[Judged] = []
-        self._folders = 0
+        self._folders, self._until = 0, math.inf
 
     def run(self, generator: AnyGenerator, recipe: Recipe) -> Compressed:
         """Return what is left of ``generator`` after every step of ``recipe`` was tried."""
+        self._until = time.monotonic() + 60 * recipe.minutes
         if not recipe.quantize:
             self._bench = replace(self._bench, precisions=(FP32,))
         folder = self._new_folder("start")
@@ -219,7 +223,9 @@ class Planner:
         file = folder / "model.int8.onnx"
         rows = calibration_inputs(current.generator.inputs, self._bench.calibration_seed)
         try:
-            found = place(current.floats, file, settings=settings, inputs=rows, is_inside=self._is_inside)
+            found = place(
+                current.floats, file, settings=settings, inputs=rows, is_inside=self._is_inside, until=self._until
+            )
         except CompressError as error:
             self._record(StepResult(name, False, f"refused: {error}", settings=settings.to_json()), folder)
             return current

@@ -1,9 +1,12 @@
+import time
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.runtimes.onnx import generate, optimised_operators
+from compress.errors import CompressError
 from compress.placement import place, rank_by_harm
 from compress.quantize import computing_nodes, quantize
 from compress.quantize_settings import QuantizeSettings
@@ -83,3 +86,15 @@ def test_where_no_part_is_inside_nothing_is_written(chain, rows, tmp_path):
     out = tmp_path / "int8.onnx"
     assert place(chain, out, settings=QuantizeSettings(), inputs=rows, is_inside=lambda _: False) is None
     assert not out.exists()
+
+
+def test_it_gives_up_when_the_time_is_up(chain, rows, tmp_path):
+    """Before it ranks, and before it judges; the planner makes a refused step of it."""
+    asked = []
+    with pytest.raises(CompressError, match="no time was left"):
+        place(
+            chain, tmp_path / "x.onnx", settings=QuantizeSettings(), inputs=rows, is_inside=asked.append,
+            until=time.monotonic() - 1,
+        )  # fmt: skip
+    assert asked == []
+    assert not (tmp_path / "x.onnx").exists()

@@ -193,7 +193,7 @@ def test_a_faster_way_is_tried_in_part_though_a_slower_one_was_kept(compress, mo
     """Per tensor 5 ms is kept, per channel 2 ms is outside: a part of the latter takes 3 ms and is inside."""
     seen = []
 
-    def placed(floats, out, *, settings, inputs, is_inside):
+    def placed(floats, out, *, settings, inputs, is_inside, until):
         seen.append((floats.parent.name, settings.per_channel))
         return Placement(quantize(floats, out, inputs=inputs, settings=settings), 3, 2)
 
