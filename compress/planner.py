@@ -277,6 +277,7 @@ class Planner:
             found=found[_AFTER],
             reference=found[REFERENCE],
             budgets=self._budgets,
+            before=found[BEFORE],
             cause=cause,
             settings=settings,
         )

@@ -60,6 +60,36 @@ def test_truth_table(case):
     assert result.reason.startswith("kept" if result.kept else "refused")
 
 
+def beside(before, found, lost, budgets=(BUDGET,)):
+    """A faster step from ``before`` to ``found``, both as differences to the reference at 10, with ``lost`` between."""
+    gap = Difference(before, (before - 1, before + 1))
+    earlier = Evaluation({"fid": Score("fid", "cnn", 1000, (0,), 10 + before, 0.1)}, {"reference": {"fid": gap}})
+    return decide(
+        "step",
+        ratio_to_previous=LATENCY["faster"],
+        found=evaluation(10 + found, Difference(found, (found - 1, found + 1)), Difference(*lost)),
+        reference=REFERENCE,
+        budgets=budgets,
+        before=earlier,
+    )
+
+
+def test_what_is_outside_already_loses_nothing_by_a_step_that_costs_nothing():
+    """The budget allows 2, a quarter is 0.5: an int8 file that loses 0.1, or at worst 0.4, ships; one of 0.6 does not.
+
+    Of a generator that is inside none of this is asked: its limit is the budget.
+    """
+    kept = beside(1.5, 1.6, (0.1, (-0.2, 0.4)))
+    assert kept.kept
+    assert kept.reason == (
+        "kept: 2.00x faster [1.25, 2.50]; fid +0.1 [-0.2, +0.4] against the step before, which is outside "
+        "fid<=+10%|+2 too"
+    )
+    assert not beside(1.5, 1.6, (0.1, (-0.4, 0.6))).kept
+    assert not beside(0.9, 1.6, (0.1, (-0.2, 0.4))).kept
+    assert not beside(1.5, 1.6, (math.nan, (math.nan, math.nan))).kept
+
+
 def test_reasons_are_sentences():
     slow = decided("slower", "inside", "same", cause="4 ConvTranspose stay in fp32")
     assert slow.reason == "refused: 1.71x slower [1.66, 1.75]; 4 ConvTranspose stay in fp32"
