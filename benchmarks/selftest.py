@@ -138,13 +138,14 @@ def run(
         on_row: Hears of every row, also of those that were there.
     """
     known = {(row["size"], row["twin"], row["number"]): row for row in read_rows(folder) if row["load"] == load}
-    by_name = {size.name: size for size in SIZES}
+    todo = list(todo)
+    sizes = {case.size for case in todo}
+    twins = {size.name: prepare(folder, size) for size in SIZES if size.name in sizes}  # with nobody busy
     with busy(load):
         for case in todo:
             row = known.get(case.key)
             if row is None:
-                twins = prepare(folder, by_name[case.size])
-                row = {**_run_one(folder, case, twins, rule), "load": load}
+                row = {**_run_one(folder, case, twins[case.size], rule), "load": load}
                 _append(folder, row)
             if on_row:
                 on_row(row)

@@ -11,7 +11,7 @@ from nas.errors import NasError
 if TYPE_CHECKING:
     from rich.table import Table
 
-_TASK = "self-test"
+_TASK, _TWINS = "self-test", "twins"
 
 
 def selftest(
@@ -31,7 +31,8 @@ def selftest(
     """
     from benchmarks.files import write_json
     from benchmarks.fingerprint import fingerprint
-    from benchmarks.selftest import cases, operating_curve, read_rows, run
+    from benchmarks.selftest import cases, operating_curve, prepare, read_rows, run
+    from benchmarks.twins import SIZES
     from nas.cli.gate import read_rule
     from nas.cli.progress import show_progress
 
@@ -40,6 +41,12 @@ def selftest(
     rule, todo = read_rule(catch, budget, 1), cases(names, runs)
     counted = 0
     with show_progress(stderr_console(), quiet=quiet) as progress:
+        wanted_sizes = [size for size in SIZES if size.name in names]
+        progress.start(_TWINS, len(wanted_sizes), "models")
+        for number, size in enumerate(wanted_sizes, 1):
+            prepare(out, size)
+            progress.update(_TWINS, number, size.name)
+        progress.finish(_TWINS)
         progress.start(_TASK, len(todo), "gates")
 
         def told(row: dict[str, Any]) -> None:
