@@ -23,7 +23,7 @@ BASELINE, CANDIDATE, NULL = "baseline", "candidate", "null control"
 EPOCH_S, LONGEST_EPOCH_S = 0.08, 0.2  # a budget of seconds needs a dozen
 RENEW_SHARE = 0.4  # of an epoch, in CPU time, that opening everybody anew may cost at most
 RENEWED_BELOW_S = 5e-3  # a call; what is longer is large, and opened anew between looks, if at all
-REFRESH_S = 0.5  # CPU seconds that this may cost
+REFRESH_S = 0.5  # CPU seconds that this may cost, if it is to be done again
 
 OnLook = Callable[[Look], None]
 

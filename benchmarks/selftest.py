@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.binomial import proportion_interval
 from benchmarks.decision import INCONCLUSIVE, PASS, REGRESSION, Rule
-from benchmarks.files import FileError, read_json, write_bytes, write_json
+from benchmarks.files import FileError, read_json, sha256_bytes, write_bytes, write_json
 from benchmarks.gate import gate
 from benchmarks.inputs import draw_inputs
 from benchmarks.looks import BASELINE, CANDIDATE, measure_ratio
@@ -71,16 +71,23 @@ def cases(sizes: Sequence[str], runs: int, seed: int = 0) -> list[Case]:
 
 
 def prepare(folder: Path, size: Size) -> Mapping[str, Any]:
-    """Return what is known of a model's twins, calibrating and verifying those that are not in ``folder`` yet."""
-    path = folder / size.name / "twins.json"
+    """Return what is known of a model's twins, calibrating and verifying those that are not in ``folder`` yet.
+
+    Raises:
+        FileError: those in ``folder`` are of another model.
+    """
+    path, made = folder / size.name / "twins.json", sha256_bytes(build(size))
     if path.is_file():
-        return dict(read_json(path))
+        known = dict(read_json(path))
+        if known.get("sha256") != made:
+            raise FileError(f"{path} is of other models than this version makes: name another folder with --out.")
+        return known
     base = folder / size.name / "model.onnx"
     write_bytes(base, build(size))
     inputs = folder / size.name / "inputs.npz"
     values = draw_inputs(input_specs(base), 1, 0)
     np.savez(inputs, **values)  # type: ignore[arg-type]
-    found: dict[str, Any] = {"median_ms": 1e3 * float(np.median(_sample(Side(base, inputs)).seconds))}
+    found: dict[str, Any] = {"sha256": made, "median_ms": 1e3 * float(np.median(_sample(Side(base, inputs)).seconds))}
     for name, slowdown in SLOWDOWNS.items():
         twin = folder / size.name / f"{name.strip('+ %')}.onnx"
         extra = _calibrate(size, slowdown, base, twin, inputs)

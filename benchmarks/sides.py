@@ -22,6 +22,9 @@ TOLERANCE = 1e-3
 """Largest difference of outputs, as a share of the range of the baseline's: far above what another kernel's order of
 additions gives in fp32, far below what a viewer sees."""
 
+REOPENED_BYTES = 128 * 2**20
+"""A larger file is opened once: its bytes would be kept for each side, and opening it takes longer than timing it."""
+
 
 class NotComparable(BenchmarkError):
     """Two models that do not do the same job, or a runtime that is not here."""
@@ -83,7 +86,10 @@ class Side:
     def timer(self, name: str, runner: Runner) -> LocalTimer:
         """Return a timer of ``runner``, which this side opened, in this process."""
         read = cache(lambda: (load_model(self.model), load_inputs(self.inputs)))  # once, if it is opened anew at all
-        return LocalTimer(runner, name, probe_for(self.threads), reopen=lambda: self._open(*read()))
+        is_small = self.model.stat().st_size <= REOPENED_BYTES
+        return LocalTimer(
+            runner, name, probe_for(self.threads), reopen=(lambda: self._open(*read())) if is_small else None
+        )
 
 
 class _Waiting(CallableRunner):

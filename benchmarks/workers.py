@@ -23,7 +23,7 @@ from benchmarks.paired import LocalTimer, Timing, Warmth, no_garbage_collection
 from benchmarks.records import BenchmarkError
 from benchmarks.sides import Side
 
-PROTOCOL = 2
+PROTOCOL = 3
 _ROOT = Path(__file__).parents[1]
 _END_S = 10.0
 

@@ -30,6 +30,7 @@ from compress.prior_task import DISTANCE, PriorTask, distance_to
 from compress.quality import Budget, parse_budgets
 from compress.steps import StepResult
 from compress.task import Task
+from compress.variants import FASTEST
 
 DEFAULT_BUDGET = "distance<=0.05"
 """Root mean square 0.05 of pixels in [-1, 1]: 32 decibels."""
@@ -72,7 +73,8 @@ class Result:
 
     def undone(self) -> Result:
         """Return the result of keeping nothing: the generator as it was given, with the steps that were tried."""
-        kept = Compressed(self.given, self.reference[FP32], FP32, self.kept.steps, self.kept.variants)
+        others = tuple(one for one in self.kept.variants if FASTEST not in one.roles)
+        kept = Compressed(self.given, self.reference[FP32], FP32, self.kept.steps, others)
         return replace(self, kept=kept)
 
     def save(self, folder: Path | str | None = None, metadata: Mapping[str, str] | None = None) -> Saved:
@@ -176,6 +178,7 @@ def compress(
         judge, bench, budgets, reference=reference[FP32], folder=root / "compressed", on_step=on_step
     )  # fmt: skip
     chosen = auto_recipe(generator, minutes) if recipe == "auto" else recipe
+    chosen = replace(chosen, minutes=min(chosen.minutes, minutes))
     kept = planner.run(generator, chosen)
     return Result(reference, kept, judge, bench, budgets, generator, half_range, root)
 
@@ -203,8 +206,8 @@ def own_task(
 def auto_recipe(generator: AnyGenerator, minutes: float) -> Recipe:
     """Return what is tried by default."""
     if not isinstance(generator, Generator):
-        return Recipe(prune_ratios=(), minutes=minutes)
-    return Recipe((_SHARE,), adapt=True, prune_minutes=_PRUNING_SHARE * minutes, minutes=minutes)
+        return Recipe(prune_ratios=())
+    return Recipe((_SHARE,), adapt=True, prune_minutes=_PRUNING_SHARE * minutes)
 
 
 def check_batch(generator: AnyGenerator, batch: int) -> None:

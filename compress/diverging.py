@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmarks.graph import load_model
 from benchmarks.records import BenchmarkError
@@ -19,11 +21,10 @@ _CLOSE = 1e-3  # of the range of a part's values
 
 
 def first_divergence(module: nn.Module, path: Path, inputs: Mapping[str, Array]) -> str:
-    """Return in words which part of ``module`` is the first that the file ``path`` has not.
+    """Return in words which part of ``module`` is the first, in the order in which they run, that the file has not.
 
-    What a part gives is looked for among all tensors of the file, whatever their names. Parts that an exporter merged
-    (a convolution and the batch norm behind it) have no tensor of their own; so the first is that behind the last one
-    that was found.
+    What a part gives is looked for among all tensors of the file, whatever their names. A layer that an exporter merged
+    with the norm behind it has no tensor of its own, and what gives one number everywhere could be any: neither counts.
 
     Args:
         module: What the file was exported from.
@@ -35,17 +36,16 @@ def first_divergence(module: nn.Module, path: Path, inputs: Mapping[str, Array])
         tensors = _tensors(path, inputs)
     except BenchmarkError as error:
         return f"its inner tensors cannot be seen ({error})"
-    found = [name for name, value in parts.items() if any(_alike(value, one) for one in tensors)]
-    names = list(parts)
-    if not names or (found and found[-1] == names[-1]):
-        return "every part of the module agrees, so the difference lies in what its forward does after them"
-    first = names[names.index(found[-1]) + 1] if found else names[0]
-    before = f"parts agree up to {_called(module, found[-1])}, and" if found else "no part agrees:"
-    return f"{before} {_called(module, first)} is the first that differs"
+    found = {name: _is_there(value, tensors) for name, value in parts.items()}
+    for name, behind in itertools.zip_longest(parts, list(parts)[1:]):
+        merged = behind is not None and found[behind] and isinstance(module.get_submodule(behind), _BatchNorm)
+        if not found[name] and not merged:
+            return f"the first part that differs is {name} ({type(module.get_submodule(name)).__name__})"
+    return "every part of the module agrees, so the difference lies in what its forward does besides"
 
 
-def _called(module: nn.Module, name: str) -> str:
-    return f"{name} ({type(module.get_submodule(name)).__name__})"
+def _is_there(value: Array, tensors: Sequence[Array]) -> bool:
+    return not np.ptp(value) or any(_alike(value, one) for one in tensors)
 
 
 def _parts(module: nn.Module, inputs: Mapping[str, Array]) -> dict[str, Array]:

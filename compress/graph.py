@@ -65,8 +65,9 @@ def trace_links(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Links:
     for bridge in bridges:
         for source, target in bridge.pairs:
             forest.join(Index(names[bridge], "in", source), Index(names[bridge], "out", target))
-    for norm in (layer for layer in told.module.modules() if isinstance(layer, nn.GroupNorm)):
-        _join_groups(forest, norm, names[norm])
+    for name in order:
+        if isinstance(norm := told.module.get_submodule(name), nn.GroupNorm):
+            _join_groups(forest, norm, name)
     own = {names[bridge] for bridge in bridges}
     found = [(tuple(index for index in tree if index.layer not in own), why) for tree, why in forest.trees()]
     return Links(tuple(tree for tree, _ in found), tuple(why for _, why in found), order)

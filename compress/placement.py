@@ -59,11 +59,13 @@ def place(
         until: When to give up, by ``time.monotonic()``.
 
     Raises:
-        CompressError: the file cannot be quantized, or the time is up.
+        CompressError: the file cannot be quantized, or the time is up and no part was inside so far.
     """
     order = rank_by_harm(floats, settings, inputs, until)
     outside, inside, evaluations = 0, len(order), 0
     while inside - outside > 1:
+        if inside < len(order) and time.monotonic() > until:
+            break  # a smaller part than might be found, but one that is inside
         _check_time(until)
         middle = (outside + inside) // 2
         quantize(floats, out, inputs=inputs, settings=replace(settings, exclude=tuple(order[:middle])))

@@ -27,7 +27,7 @@ from compress.prune import prune
 from compress.quality import Budget, missed_budgets
 from compress.quantize import QuantizeRecord, quantize
 from compress.quantize_settings import QuantizeSettings
-from compress.steps import BEFORE, REFERENCE, StepResult, decide
+from compress.steps import BEFORE, FLOATS, REFERENCE, StepResult, decide
 from compress.subpixel import count_transposed
 from compress.task import Evaluation, Task
 from compress.variants import Judged, Variant, choose, measured
@@ -214,7 +214,7 @@ class Planner:
             return current, None
         ratio = self._ratio(current.file, file, INT8)
         told = {**settings.to_json(), "operators": dict(record.operators)}
-        result = self._decide(name, file, current.file, ratio, told, record.cause, INT8)
+        result = self._decide(name, file, current.file, ratio, told, record.cause, current.floats)
         self._record(result, folder)
         return (self._quantized(current, record, file) if result.kept else current), ratio
 
@@ -240,7 +240,7 @@ class Planner:
             "evaluations": found.evaluations + 1,
         }
         ratio = self._ratio(current.file, file, INT8)
-        result = self._decide(name, file, current.file, ratio, told, found.record.cause, INT8)
+        result = self._decide(name, file, current.file, ratio, told, found.record.cause, current.floats)
         self._record(result, folder)
         return self._quantized(current, found.record, file) if result.kept else current
 
@@ -267,9 +267,11 @@ class Planner:
         ratio: Ratio,
         settings: dict[str, Any],
         cause: str = "",
-        precision: str = FP32,
+        floats: Path | None = None,
     ) -> StepResult:
-        found = self._task.evaluate({REFERENCE: self._reference, BEFORE: before, _AFTER: after})
+        files = {REFERENCE: self._reference, BEFORE: before, _AFTER: after}
+        found = self._task.evaluate(files if floats is None else files | {FLOATS: floats})
+        precision = FP32 if floats is None else INT8
         self._judged.append(Judged(name, after, precision, self._holds(found), found[_AFTER]))
         return decide(
             name,
@@ -277,7 +279,7 @@ class Planner:
             found=found[_AFTER],
             reference=found[REFERENCE],
             budgets=self._budgets,
-            before=found[BEFORE],
+            floats=found.get(FLOATS),
             cause=cause,
             settings=settings,
         )

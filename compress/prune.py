@@ -54,7 +54,7 @@ def prune(
             range, no group is wide enough to lose a channel, or the pruned module differs from the masked one.
     """
     groups = channel_groups(generator.module, inputs)
-    counts = {group.name: kept_count(group.size, ratio, _in_units(multiple, group)) for group in groups}
+    counts = {group.name: kept_count(group.size, ratio, in_units(multiple, group)) for group in groups}
     if all(counts[group.name] == group.size for group in groups):
         sizes = ", ".join(f"{group.name} {group.size}" for group in groups)
         raise CompressError(
@@ -119,9 +119,14 @@ def kept_count(size: int, ratio: float, multiple: int) -> int:
     return min(size, max(multiple, nearest))
 
 
-def _in_units(multiple: int, group: ChannelGroup) -> int:
-    """Return the multiple for a group whose channels are several everywhere, as those of a group norm are."""
-    return math.ceil(multiple / min(part.repeat for part in group.slices))
+def in_units(multiple: int, group: ChannelGroup) -> int:
+    """Return the multiple for a group whose channels are several everywhere, as those of a group norm are.
+
+    So many of these make a multiple of channels; where the group has fewer, as many as make at least that many.
+    """
+    unit = min(part.repeat for part in group.slices)
+    exact = multiple // math.gcd(multiple, unit)
+    return exact if exact < group.size else math.ceil(multiple / unit)
 
 
 def best_channels(importance: Array, count: int) -> list[int]:

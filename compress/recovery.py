@@ -6,6 +6,7 @@ The count is kept beside the checkpoint: what goes on keeps to it, on a slower m
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -50,7 +51,7 @@ def recover(
         seconds: About how long it may take.
         batch: Rows a step.
         seed: Of the rows; those of a step are its own.
-        keep: Folder of checkpoints. The same generator goes on from its own there, or is finished at once.
+        keep: Folder of checkpoints. The same call with the same weights goes on from its own, or is finished at once.
 
     Raises:
         CompressError: the loss is not finite, or a checkpoint is damaged.
@@ -65,7 +66,15 @@ def recover(
         if not math.isfinite(loss):
             raise CompressError(f"Recovery diverged at step {step}: the loss is {loss}. Is the teacher finite?")
 
-    place = keep / _key(generator) if keep else None
+    asked = {
+        "start": [generator.id, _digest(generator.module)],
+        "teacher": _digest(teacher),
+        "inputs": [spec.to_json() for spec in inputs],
+        "seconds": seconds,
+        "batch": batch,
+        "seed": list(seed),
+    }
+    place = keep / sha256_bytes(json.dumps(asked).encode())[:16] if keep else None
     with evaluating(teacher):
         horizon = _horizon(generator, learn, seconds, place)
         student = Distiller(generator.module, horizon=horizon)
@@ -73,10 +82,8 @@ def recover(
     return replace(generator, module=student.average.module.eval().requires_grad_(True))
 
 
-def _key(generator: Generator) -> str:
-    """Return what is the same for the same generator with the same weights only."""
-    weights = digest({name: value.detach().cpu() for name, value in generator.module.state_dict().items()})
-    return sha256_bytes(f"{generator.id} {weights}".encode())[:16]
+def _digest(module: nn.Module) -> str:
+    return digest({name: value.detach().cpu() for name, value in module.state_dict().items()})
 
 
 def _horizon(generator: Generator, learn: Learn, seconds: float, place: Path | None) -> int:

@@ -6,8 +6,9 @@ A step is kept if
    against the reference (not the previous step, so that small losses cannot add up unseen), or
 2. quality is better than before beyond its interval *and* latency is not worse beyond its interval. Quality is the
    first budget's metric; where another budget does not hold, its metric must be better than before, too; or
-3. latency is better as in 1, what was kept before is outside a budget already, and next to that nothing is lost: at
-   the worse end of its interval at most ``FREE`` of what each budget allows. Refusing would save nothing.
+3. it is a quantization, latency is better as in 1, the float file is outside the same budgets already, and next to
+   that nothing is lost: at the worse end of its interval at most ``FREE`` of what each budget allows. The float file
+   would most likely miss the same budgets in the end, and be slower. Next to one file, so losses cannot add up.
 
 Everything else is refused, with what was measured and, where it is known, the cause.
 """
@@ -22,11 +23,11 @@ from benchmarks.records import Ratio
 from compress.quality import Budget, Difference, missed_budgets
 from compress.task import Evaluation
 
-REFERENCE, BEFORE = "reference", "before"  # keys of the files that a step is compared with
+REFERENCE, BEFORE, FLOATS = "reference", "before", "floats"  # keys of the files that a step is compared with
 WORTH = 0.01
 """Two starts of one small file differ by about this share (docs/speed-gate.md), of which one process knows nothing."""
 FREE = 0.25
-"""Of a budget: int8 that costs nothing costs a few percent of the usual ones, and four such steps cost all of it."""
+"""Of a budget: int8 that costs nothing costs a few percent of the usual ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def decide(
     found: Evaluation,
     reference: Evaluation,
     budgets: Sequence[Budget],
-    before: Evaluation | None = None,
+    floats: Evaluation | None = None,
     cause: str = "",
     settings: Mapping[str, Any] | None = None,
 ) -> StepResult:
@@ -81,7 +82,7 @@ def decide(
             that one only clause 1 can keep the step.
         reference: Quality of the reference, like ``found``.
         budgets: What may be lost against the reference; all must hold. The first is of the primary metric.
-        before: Quality of what was kept before the step, like ``found``; without it clause 3 is not asked.
+        floats: Of a quantization, quality of the float file, like ``found``; without it clause 3 is not asked.
         cause: Why the measurement came out so, if known, e.g. "4 ConvTranspose stay in fp32"; ends a refusal.
         settings: What was tried, for the result.
 
@@ -99,10 +100,10 @@ def decide(
     elif not_slower and _is_better(found, budgets, missed):
         score = found.primary
         reason = f"kept: {score.metric} {_signed(found.primary_difference(BEFORE))} against the step before, {latency}"
-    elif faster and before is not None and _is_free(found, before, reference, budgets):
-        lost = _signed(found.primary_difference(BEFORE))
-        texts = ", ".join(one.text for one in missed)
-        reason = f"kept: {latency}; {found.primary.metric} {lost} against the step before, which is outside {texts} too"
+    elif faster and floats is not None and _is_free(found, floats, reference, budgets, missed):
+        lost, texts = _signed(found.primary_difference(FLOATS)), ", ".join(one.text for one in missed)
+        metric = found.primary.metric
+        reason = f"kept: {latency}; {metric} {lost} against the float file, which is outside {texts} too"
     else:
         outside = [_outside_text(found, reference, one) for one in missed]
         reason = "refused: " + "; ".join([*([] if faster else [latency]), *outside, *([cause] if cause else [])])
@@ -117,16 +118,23 @@ def _is_better(found: Evaluation, budgets: Sequence[Budget], missed: Sequence[Bu
     return before is not None and all(before[one.metric.name].is_better(one.metric) for one in needed)
 
 
-def _is_free(found: Evaluation, before: Evaluation, reference: Evaluation, budgets: Sequence[Budget]) -> bool:
-    """Return whether ``before`` is outside a budget, and next to it at most ``FREE`` of each budget is lost."""
-    if not missed_budgets(budgets, before.scores, reference.scores, before.differences[REFERENCE]):
+def _is_free(
+    found: Evaluation,
+    floats: Evaluation,
+    reference: Evaluation,
+    budgets: Sequence[Budget],
+    missed: Sequence[Budget],
+) -> bool:
+    """Return whether ``floats`` misses all that is missed, and next to it at most ``FREE`` of each budget is lost."""
+    earlier = missed_budgets(budgets, floats.scores, reference.scores, floats.differences[REFERENCE])
+    if not set(missed) <= set(earlier):
         return False
     return all(_lost(found, one) <= FREE * _allowed(reference, one) for one in budgets)
 
 
 def _lost(found: Evaluation, budget: Budget) -> float:
-    """Return what is lost against the step before, at the worse end, in units of the metric; below 0 is gained."""
-    return budget.metric.badness(found.differences[BEFORE][budget.metric.name].worse_end(budget.metric))
+    """Return what is lost against the float file, at the worse end, in units of the metric; below 0 is gained."""
+    return budget.metric.badness(found.differences[FLOATS][budget.metric.name].worse_end(budget.metric))
 
 
 def _allowed(reference: Evaluation, budget: Budget) -> float:

@@ -1,7 +1,8 @@
 """Variants of what compression tried: beside what ships, the smallest file and the one of the best quality.
 
-All three are inside every budget. What ships is the fastest file, decided step by step; the others are what somebody
-takes whose limit is the download, or who would rather have a better picture than a faster one.
+What ships is the fastest file, decided step by step. The others are what somebody takes whose limit is the download, or
+who would rather have a better picture than a faster one; they are inside every budget, and what ships is unless
+nothing was (``steps``, clauses 2 and 3).
 """
 
 from __future__ import annotations

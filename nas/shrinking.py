@@ -186,9 +186,7 @@ def _compress(request: Request, generator: AnyGenerator, out: Path, progress: Pr
         heard.append(step)
         progress.update("compress", len(heard), f"{step.name} {step.reason}")
 
-    recipe = (
-        auto_recipe(generator, request.minutes) if request.prune else Recipe(prune_ratios=(), minutes=request.minutes)
-    )
+    recipe = auto_recipe(generator, request.minutes) if request.prune else Recipe(prune_ratios=())
     progress.start("compress", len(recipe.prune_ratios) + 2, "steps")
     result = compress(
         generator,

@@ -66,7 +66,9 @@ class Step(Record):
 class Variant(Record):
     """A file that compression found, and that could be taken instead of what ships."""
 
-    roles: tuple[str, ...] = Field(description="Of `fastest`, `smallest`, `best quality`: all inside the budget.")
+    roles: tuple[str, ...] = Field(
+        description="Of `fastest` (what ships), `smallest` and `best quality` (both inside the budget)."
+    )
     step: str = Field(description="The compression step that left it.")
     file: RunFile = Field(description="ONNX file, in the run folder.")
     precision: str = Field(description="Such as `int8`.")

@@ -4,11 +4,12 @@ python -m examples.studies.every_step run --genotypes 1000      gives docs/compr
 python -m examples.studies.every_step table docs/compression.md
 
 Networks are new, with the statistics and tables of trained ones, at 32 x 32. A genotype that fails is kept with its
-number: `--first NUMBER --genotypes 1` repeats it.
+number: `--first NUMBER --genotypes 1 --out FILE` repeats it.
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from torch import nn
 from benchmarks.files import read_json, write_json, write_text
 from benchmarks.graph import load_model
 from benchmarks.inputs import InputSpec, draw_inputs
+from benchmarks.records import BenchmarkError
 from compress.errors import CompressError
 from compress.export import export_onnx, parity
 from compress.generator import Generator
@@ -31,7 +33,7 @@ from compress.running import run_module
 from nas.marked import fill
 from reports.wording import number as short
 from search_spaces import get_space
-from search_spaces.space import Genotype, ImageShape
+from search_spaces.space import Genotype, ImageShape, SearchSpaceError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 RESULT = Path("docs/compression/every-step.json")
@@ -63,25 +65,32 @@ def check(space: str, genotype: Genotype, folder: Path) -> Row:
     latents = draw_inputs(inputs, ROWS, 0)
     found: Row = {"failures": []}
     floats = folder / "model.onnx"
-    export_onnx(generator, floats)
-    _close(found, "export", generator, floats, latents)
-    if "BatchNormalization" in {node.op_type for node in load_model(floats).proto.graph.node}:
-        found["failures"].append("export: a batch norm is left")
+    with _failing(found, "export"):
+        export_onnx(generator, floats)
+        _close(found, "export", generator, floats, latents)
+        if "BatchNormalization" in {node.op_type for node in load_model(floats).proto.graph.node}:
+            found["failures"].append("export: a batch norm is left")
     for settings in WAYS:
-        _integers(found, settings, generator, floats, folder / "model.int8.onnx", latents)
-    try:
+        with _failing(found, f"int8 {settings.name}"):
+            _integers(found, settings, generator, floats, folder / "model.int8.onnx", latents)
+    with _failing(found, "prune"):  # pruned = masked is asserted there
         pruned = prune(generator, SHARE, inputs={name: rows[:FEW] for name, rows in latents.items()})
-    except CompressError as error:  # pruned = masked is asserted there
-        found["failures"].append(f"prune: {error}")
-        return found
-    pruned.save(folder / "pruned")
-    again = Generator.load(folder / "pruned")
-    same = np.array_equal(run_module(again.module, latents), run_module(pruned.module, latents))
-    if not same:
-        found["failures"].append("rebuilt from origin, edits and weights it draws something else")
-    export_onnx(again, floats)
-    _close(found, "export after pruning", again, floats, latents)
+        pruned.save(folder / "pruned")
+        again = Generator.load(folder / "pruned")
+        if not np.array_equal(run_module(again.module, latents), run_module(pruned.module, latents)):
+            found["failures"].append("rebuilt from origin, edits and weights it draws something else")
+        export_onnx(again, floats)
+        _close(found, "export after pruning", again, floats, latents)
     return found
+
+
+@contextmanager
+def _failing(found: Row, step: str) -> Iterator[None]:
+    """Make a failure in words of what ``step`` raises, so that the other steps and genotypes still have their turn."""
+    try:
+        yield
+    except (CompressError, BenchmarkError, SearchSpaceError) as error:
+        found["failures"].append(f"{step}: {error}")
 
 
 def pretend_trained(module: nn.Module) -> None:
@@ -111,11 +120,7 @@ def _integers(
 ) -> None:
     """Keep how far the int8 file is from torch; unfolded, no transposed convolution may be left in float."""
     name = f"int8 {settings.name}"
-    try:
-        record = quantize(floats, file, inputs=latents, settings=settings)
-    except CompressError as error:
-        found["failures"].append(f"{name}: {error}")
-        return
+    record = quantize(floats, file, inputs=latents, settings=settings)
     found[name] = parity(generator.module, file, latents).psnr_db
     if not found[name] > ALIKE_DB:
         found["failures"].append(f"{name}: {found[name]:.1f} dB")
@@ -144,15 +149,15 @@ def run_(
 
 
 def counted(rows: Sequence[Row]) -> list[Row]:
-    """Return for each space and step how often it was done and its worst value; null if all are equal to the bit."""
+    """Return for each space and step how often it was done and its worst value."""
     found = []
     for space in INPUTS:
         own = [row for row in rows if row["space"] == space]
         for step in dict.fromkeys(key for row in own for key in row if key not in ("space", "number", "failures")):
-            values = [row[step] for row in own if step in row]
-            worst = min(values) if step.startswith("int8") else max(values)
+            values = np.array([row[step] for row in own if step in row])
+            worst = float(values.min() if step.startswith("int8") else values.max())  # NaN is the worst of all
             found.append(
-                {"space": space, "step": step, "done": len(values), "worst": worst if isfinite(worst) else None}
+                {"space": space, "step": step, "done": len(values), "worst": worst if isfinite(worst) else str(worst)}
             )
     return found
 
@@ -176,8 +181,8 @@ def told(record: Mapping[str, Any]) -> str:
     lines = ["| space | step | genotypes | worst |", "| --- | --- | --- | --- |"]
     for row in record["steps"]:
         unit = "dB from torch" if row["step"].startswith("int8") else "of a pixel, from torch"
-        worst = "equal to the bit" if row["worst"] is None else f"{short(row['worst'])} {unit}"
-        lines.append(f"| {row['space']} | {row['step']} | {row['done']:,} | {worst} |")
+        worst = row["worst"] if isinstance(row["worst"], str) else short(row["worst"])
+        lines.append(f"| {row['space']} | {row['step']} | {row['done']:,} | {worst} {unit} |")
     failures = record["failures"]
     shown = "; ".join(f"{one['space']} {one['number']}: {one['why']}" for one in failures[:SHOWN])
     tried = sum(row["done"] for row in record["steps"] if row["step"] == "export")

@@ -45,6 +45,11 @@ def variants_table(summary: Summary) -> Table | None:
     return make_table(columns, rows, numeric="time ÷ before all steps|size|quality (to reference)", code="file")
 
 
+def ships_fastest(summary: Summary) -> bool:
+    """Whether what ships stands in the table of variants, which a file that nothing helped does not."""
+    return any("fastest" in one.roles for one in summary.variants or ())
+
+
 def parity_table(summary: Summary) -> Table | None:
     """How close each file's images are to torch's."""
     if not summary.parity:

@@ -57,9 +57,7 @@ def test_a_changed_weight_is_found(exported):
     """The second convolution has weights of its own: what is before it agrees, merged norm or not."""
     generator, path, rows = exported
     damage(path, (1, 4, 3, 3))
-    assert first_divergence(generator.module, path, rows) == (
-        "parts agree up to norm (BatchNorm2d), and second (Conv2d) is the first that differs"
-    )
+    assert first_divergence(generator.module, path, rows) == "the first part that differs is second (Conv2d)"
 
 
 def test_nothing_agrees(exported):
@@ -68,19 +66,41 @@ def test_nothing_agrees(exported):
     model = onnx.load(path)
     (stem,) = [one for one in model.graph.initializer if sorted(one.dims) == [8, 64]]
     damage(path, tuple(stem.dims))
-    assert first_divergence(generator.module, path, rows) == "no part agrees: stem (Linear) is the first that differs"
+    assert first_divergence(generator.module, path, rows) == "the first part that differs is stem (Linear)"
+
+
+class Conditional(Small):
+    """The same with a table of its own, whose rows are added behind the first convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Linear(8, 4)
+
+    def forward(self, z):
+        h = self.first(self.stem(z).view(-1, 4, 4, 4)) + self.table(z)[:, :, None, None]
+        return self.last(self.second(torch.relu(h)))
+
+
+def test_a_branch_that_agrees_behind_it_does_not_hide_it(tmp_path):
+    """The table runs after the first convolution and agrees: the convolution is still the first that differs."""
+    generator = Generator(Origin.of_factory("tests.compress.test_diverging:Conditional", {}, Z), (), Conditional())
+    path = tmp_path / "model.onnx"
+    export_onnx(generator, path)
+    damage(path, (4, 4, 3, 3))
+    found = first_divergence(generator.module, path, draw_inputs(Z, 4, 0))
+    assert found == "the first part that differs is first (Conv2d)"
 
 
 def test_what_forward_does_is_no_part(exported):
     generator, path, rows = exported
     generator.module.forward = lambda z: 2 * Small.forward(generator.module, z)
-    assert "what its forward does after them" in first_divergence(generator.module, path, rows)
+    assert "what its forward does besides" in first_divergence(generator.module, path, rows)
 
 
 def test_the_proof_names_it(exported):
     generator, path, _ = exported
     damage(path, (1, 4, 3, 3))
-    with pytest.raises(CompressError, match=r"second \(Conv2d\) is the first that differs"):
+    with pytest.raises(CompressError, match=r"the first part that differs is second \(Conv2d\)"):
         prove(generator, {"fp32": path}, draw_inputs(Z, 64, 0))
 
 

@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.runtimes.onnx import generate, optimised_operators
+from compress import placement
 from compress.errors import CompressError
 from compress.placement import place, rank_by_harm
 from compress.quantize import computing_nodes, quantize
@@ -98,3 +99,16 @@ def test_it_gives_up_when_the_time_is_up(chain, rows, tmp_path):
         )  # fmt: skip
     assert asked == []
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_what_was_found_in_time_is_kept(chain, rows, tmp_path, monkeypatch):
+    """The first judgement takes all the time, and says yes: three nodes in float are fewer than six."""
+    clock = iter([0.0] * (LAYERS + 1) + [2.0] * 20)
+    monkeypatch.setattr(placement.time, "monotonic", lambda: next(clock))
+    asked = []
+    found = place(
+        chain, tmp_path / "x.onnx", settings=QuantizeSettings(), inputs=rows,
+        is_inside=lambda file: asked.append(file) or True, until=1.0,
+    )  # fmt: skip
+    assert found is not None
+    assert (len(asked), len(found.record.settings.exclude)) == (1, LAYERS // 2)

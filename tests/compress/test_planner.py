@@ -144,8 +144,8 @@ def test_everything_that_helps_is_kept_in_order(compress):
     assert variant.ratio.value == pytest.approx(2 / 10)
     assert task.asked == [
         {"reference": REFERENCE, "before": START, "after": PRUNED},
-        {"reference": REFERENCE, "before": PRUNED, "after": TENSOR},
-        {"reference": REFERENCE, "before": TENSOR, "after": CHANNEL},
+        {"reference": REFERENCE, "before": PRUNED, "after": TENSOR, "floats": PRUNED},
+        {"reference": REFERENCE, "before": TENSOR, "after": CHANNEL, "floats": PRUNED},
     ]
 
 

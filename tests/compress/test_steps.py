@@ -60,34 +60,53 @@ def test_truth_table(case):
     assert result.reason.startswith("kept" if result.kept else "refused")
 
 
-def beside(before, found, lost, budgets=(BUDGET,)):
-    """A faster step from ``before`` to ``found``, both as differences to the reference at 10, with ``lost`` between."""
-    gap = Difference(before, (before - 1, before + 1))
-    earlier = Evaluation({"fid": Score("fid", "cnn", 1000, (0,), 10 + before, 0.1)}, {"reference": {"fid": gap}})
+ACCURACY = Budget.parse("accuracy>=-1pt")
+
+
+def of_both(fid, accuracy, floats=None):
+    """FID and accuracy as differences to the reference at 10 and 0.9, exact; ``floats`` is the FID lost next to it."""
+    scores = {
+        "fid": Score("fid", "cnn", 1000, (0,), 10 + fid, 0.1),
+        "accuracy": Score("accuracy", "cnn", 1000, (0,), 0.9 + accuracy, 0.001),
+    }
+    against = {"reference": {"fid": Difference(fid, (fid,) * 2), "accuracy": Difference(accuracy, (accuracy,) * 2)}}
+    if floats is not None:
+        against["floats"] = {"fid": floats, "accuracy": Difference(0.0, (0.0, 0.0))}
+    return Evaluation(scores, against)
+
+
+def quantized(before, after, lost, budgets=(BUDGET,)):
+    """A faster int8 file ``after`` of a float file ``before``, with ``lost`` between them."""
     return decide(
         "step",
         ratio_to_previous=LATENCY["faster"],
-        found=evaluation(10 + found, Difference(found, (found - 1, found + 1)), Difference(*lost)),
-        reference=REFERENCE,
+        found=of_both(*after, floats=Difference(*lost)),
+        reference=of_both(0.0, 0.0),
         budgets=budgets,
-        before=earlier,
+        floats=of_both(*before),
     )
 
 
-def test_what_is_outside_already_loses_nothing_by_a_step_that_costs_nothing():
+def test_what_is_outside_already_loses_nothing_by_int8_that_costs_nothing():
     """The budget allows 2, a quarter is 0.5: an int8 file that loses 0.1, or at worst 0.4, ships; one of 0.6 does not.
 
     Of a generator that is inside none of this is asked: its limit is the budget.
     """
-    kept = beside(1.5, 1.6, (0.1, (-0.2, 0.4)))
-    assert kept.kept
+    kept = quantized((2.5, 0.0), (2.6, 0.0), (0.1, (-0.2, 0.4)))
     assert kept.reason == (
-        "kept: 2.00x faster [1.25, 2.50]; fid +0.1 [-0.2, +0.4] against the step before, which is outside "
+        "kept: 2.00x faster [1.25, 2.50]; fid +0.1 [-0.2, +0.4] against the float file, which is outside "
         "fid<=+10%|+2 too"
     )
-    assert not beside(1.5, 1.6, (0.1, (-0.4, 0.6))).kept
-    assert not beside(0.9, 1.6, (0.1, (-0.2, 0.4))).kept
-    assert not beside(1.5, 1.6, (math.nan, (math.nan, math.nan))).kept
+    assert not quantized((2.5, 0.0), (2.6, 0.0), (0.1, (-0.4, 0.6))).kept
+    assert not quantized((1.9, 0.0), (2.1, 0.0), (0.2, (0.1, 0.3))).kept
+    assert not quantized((2.5, 0.0), (2.6, 0.0), (math.nan, (math.nan, math.nan))).kept
+
+
+def test_a_budget_that_still_held_is_not_given_up():
+    """FID is outside in float, accuracy is not: an int8 file that misses both is refused, one that misses FID ships."""
+    both, cheap = (BUDGET, ACCURACY), (0.1, (0.0, 0.2))
+    assert quantized((2.5, 0.0), (2.6, -0.005), cheap, both).kept
+    assert not quantized((2.5, 0.0), (2.6, -0.02), cheap, both).kept
 
 
 def test_reasons_are_sentences():

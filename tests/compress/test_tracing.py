@@ -14,7 +14,7 @@ from compress.errors import CompressError
 from compress.export import export_onnx, parity
 from compress.generator import Generator
 from compress.origin import Origin
-from compress.prune import assert_pruned_is_masked, prune, rank_channels
+from compress.prune import assert_pruned_is_masked, in_units, kept_count, prune, rank_channels
 from compress.running import run_module
 from compress.tracing import WHOLE_MODULE, traced_groups
 from search_spaces.channels import ChannelGroup, Slice, keep_channels
@@ -194,6 +194,7 @@ class Stubborn(nn.Module):
         self.shifted, self.shift = nn.Conv2d(12, 6, 1), nn.Parameter(torch.zeros(1, 6, 1, 1))
         self.softplus, self.plain = nn.Conv2d(6, 6, 1), nn.Conv2d(6, 4, 1)
         self.spectral = nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 4, 1))
+        self.unused_norm = nn.GroupNorm(2, 8)
         self.fixed, self.last, self.unused = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 1, 1), nn.Linear(3, 3)
 
     def forward(self, z):
@@ -310,6 +311,13 @@ def test_widths_behind_group_norms_are_rounded_in_channels(tmp_path):
     assert parity(pruned.module, tmp_path / "model.onnx", draw_inputs((Z,), 64, 0)).max_abs < 1e-5
 
 
+@pytest.mark.parametrize(("size", "unit", "count"), [(32, 3, 16), (24, 4, 12), (6, 3, 3), (16, 1, 8)])
+def test_widths_stay_multiples_where_a_group_is_large_enough(size, unit, count):
+    """Half of 32 groups of 3 is 48 channels, a multiple of 8; of 6 groups of 3 the nearest is 9, at least 8."""
+    group = ChannelGroup("g", size, (Slice("g", "out", unit),))
+    assert kept_count(size, 0.5, in_units(8, group)) == count
+
+
 def test_halves_go_together():
     assert slices_of(Gated, "gate") == (Slice("gate", "out", 1, 0), Slice("gate", "out", 1, 6), Slice("last", "in"))
     film = [part for part in slices_of(Conditional, "head") if part.module == "film"]
@@ -332,6 +340,7 @@ def test_halves_go_together():
         ("fixed", "does not run without"),
         ("last", "images"),
         ("unused", "does not call it"),
+        ("unused_norm", "does not call it"),
     ],
 )
 def test_reasons(name, why):
