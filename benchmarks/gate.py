@@ -17,6 +17,7 @@ from benchmarks.decision import (
     COMPUTE,
     INCONCLUSIVE,
     REGRESSION,
+    WAITING,
     Decision,
     Rule,
     holm,
@@ -31,6 +32,7 @@ from benchmarks.sides import TOLERANCE, Side, check_outputs, check_ports
 from benchmarks.workers import RemoteTimer, answers, ask_fresh
 
 _CONFIRM_EXTRA_S = 60.0  # for a fresh process to start and load both models
+_MIXED = "wall time lies over the line in two processes, CPU time in one of them: it waits (a sleep, a lock, I/O)"
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def gate(
     decision, confirmation, notes = measured.decision, None, list[str]()
     if decision.verdict == REGRESSION and confirm:
         confirmation = _confirm(baseline, candidate, rule, seed + 1)
-        decision = _agreed(decision, confirmation)
+        decision = agreed(decision, confirmation)
     known = all(sample.probed for sample in measured.samples.values())
     if not known:
         notes.append("this system does not tell when a core is taken away: intervals are wider")
@@ -162,7 +164,7 @@ def _confirmed(outcome: Outcome, baseline: Side, candidate: Side, seed: int) -> 
     over = Decision(
         REGRESSION, COMPUTE, "wall time and CPU time lie over the line, among all models of this call (Holm)"
     )
-    return replace(outcome, decision=_agreed(over, confirmation), confirmation=confirmation)
+    return replace(outcome, decision=agreed(over, confirmation), confirmation=confirmation)
 
 
 @contextlib.contextmanager
@@ -207,9 +209,14 @@ def confirm_here() -> None:
         answer({**found.decision.to_json(), "ratio": found.ratio.value, "ci95": list(found.ratio.ci95)})
 
 
-def _agreed(decision: Decision, confirmation: Mapping[str, Any]) -> Decision:
-    if confirmation["verdict"] == REGRESSION and confirmation["kind"] == decision.kind:
-        return decision
+def agreed(decision: Decision, confirmation: Mapping[str, Any]) -> Decision:
+    """Return ``decision`` if a fresh process found a regression, too.
+
+    Where only one of the two saw the CPU time over its line, it is waiting that both saw: who sleeps finds its caches
+    cold, and takes a little more CPU time as well.
+    """
+    if confirmation["verdict"] == REGRESSION:
+        return decision if confirmation["kind"] == decision.kind else replace(decision, kind=WAITING, reason=_MIXED)
     other = confirmation["verdict"] + (f" ({confirmation['kind']})" if confirmation["kind"] else "")
     return Decision(
         INCONCLUSIVE,

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.decision import PASS, REGRESSION, Rule
+from benchmarks.decision import INCONCLUSIVE, PASS, REGRESSION, Decision, Rule
+from benchmarks.gate import agreed
 from benchmarks.looks import BASELINE, CANDIDATE, NULL, measure
 from benchmarks.paired import Timing, Warmth
 from benchmarks.statistics import ratio
@@ -181,3 +182,19 @@ def test_what_is_slow_to_open_is_opened_less_often_or_once(monkeypatch):
     assert once.starts == (0,)
     assert run(quiet, 0, own=6e-3).starts == (0,)
     assert run(quiet, 0).starts == (0,)  # nobody can open it anew
+
+
+@pytest.mark.parametrize(
+    ("here", "fresh", "expected"),
+    [
+        ((REGRESSION, "compute"), (REGRESSION, "compute"), (REGRESSION, "compute")),
+        ((REGRESSION, "compute"), (REGRESSION, "waiting"), (REGRESSION, "waiting")),
+        ((REGRESSION, "waiting"), (REGRESSION, "compute"), (REGRESSION, "waiting")),
+        ((REGRESSION, "compute"), (PASS, None), (INCONCLUSIVE, None)),
+        ((REGRESSION, "waiting"), (INCONCLUSIVE, None), (INCONCLUSIVE, None)),
+    ],
+)
+def test_what_two_processes_agree_on(here, fresh, expected):
+    """Wall time over the line in both is slower; only what both saw in CPU time is more work."""
+    found = agreed(Decision(*here, "because"), {"verdict": fresh[0], "kind": fresh[1], "ratio": 1.2})
+    assert (found.verdict, found.kind) == expected
