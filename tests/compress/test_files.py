@@ -62,7 +62,7 @@ def test_a_bare_file_is_proved_against_itself(low16_file, tmp_path, latents):
 
 @pytest.mark.parametrize("max_abs", [0.0011, float("nan")])
 def test_a_float_file_that_draws_something_else_is_not_shipped(low16, low16_file, latents, monkeypatch, max_abs):
-    monkeypatch.setattr(files, "parity", lambda *_: Parity(max_abs, 20.0, 64, 7))
+    monkeypatch.setattr(files, "compare_images", lambda *_: Parity(max_abs, 20.0, 64, 7))
     with pytest.raises(CompressError, match=r"does not draw what it was made from.*latent 7"):
         prove(low16, {"fp32": low16_file}, latents)
     assert prove(low16, {"int8": low16_file}, latents)["int8"].worst == 7

@@ -176,7 +176,7 @@ def test_report_needs_no_network(tiny_run):
     assert not re.search(r"""(src|href|url\()\s*=?\s*["']?\s*(https?:)?//""", page)
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
-    assert page.count("data:image/png;base64,") == 4  # three grids, and the nearest training pictures
+    assert page.count("data:image/png;base64,") == 5  # three grids, the nearest training pictures, the worst latents
 
 
 def test_report_and_tables_are_there(tiny_run):

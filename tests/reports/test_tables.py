@@ -99,6 +99,7 @@ def test_report(run):
         "Finalists",
         "What each knob did",
         "Compression steps",
+        "What could be taken instead",
         "Quality in full",
         "Classes",
         "Parity with torch",

@@ -227,7 +227,8 @@ def test_what_was_trained_before_it_was_cut_is_not_trained_again(home, shortened
     assert steps
     assert list((home / "out/recovering").glob("*.safetensors"))
     steps.clear()
-    leangen(*words)
+    again = CliRunner().invoke(app, ["compress", *words])
+    assert again.exit_code in (0, 1), again.output  # the final measurement is real, and may find it no faster
     assert not steps
     assert not (home / "out/recovering").exists()
 
