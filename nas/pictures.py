@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+_SHOWN_SIDE = 128  # pixels that a small image is enlarged to
 WORST_FILE = "worst.png"  # in the report's folder: where shipped files differ most from their source
 
 
@@ -36,13 +37,14 @@ def grid_png(images: np.ndarray, columns: int = 8, scale: int = 2) -> bytes:
     return file.getvalue()
 
 
-def differences_png(pairs: Sequence[tuple[np.ndarray, np.ndarray]], scale: int = 4) -> bytes:
+def differences_png(pairs: Sequence[tuple[np.ndarray, np.ndarray]], scale: int | None = None) -> bytes:
     """A row for each pair of images: the first, the second, and how far apart they are, white being the most there.
 
     Args:
         pairs: Of (C, H, W) float in [-1, 1], C 1 or 3.
-        scale: Pixels of the PNG per pixel of an image, along each side.
+        scale: Pixels of the PNG per pixel of an image; by default small images are enlarged to 128, large ones not.
     """
+    scale = scale or max(1, _SHOWN_SIDE // max(pairs[0][0].shape))
     rows = []
     for first, second in pairs:
         apart = np.abs(first - second)
