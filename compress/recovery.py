@@ -90,7 +90,7 @@ def _horizon(generator: Generator, learn: Learn, seconds: float, place: Path | N
     """Return how many steps fit into ``seconds``, or what was decided before."""
     plan = place.with_suffix(".json") if place else None
     if plan and plan.is_file():
-        return int(read_json(plan)["steps"])
+        return _planned(plan)
     trial = Distiller(generator.build(), horizon=_WARM_STEPS + 1)
     learn(trial, 0)
     begun = time.monotonic()
@@ -100,6 +100,15 @@ def _horizon(generator: Generator, learn: Learn, seconds: float, place: Path | N
     steps = max(1, min(_MAX_STEPS, int(seconds / max(each, 1e-6))))
     if plan:
         write_json(plan, {"steps": steps, "seconds": seconds})
+    return steps
+
+
+def _planned(plan: Path) -> int:
+    """Return the steps in a plan of ours. Raises a CompressError if it holds none, or too many."""
+    kept = read_json(plan)
+    steps = kept.get("steps") if isinstance(kept, dict) else None
+    if not isinstance(steps, int) or not 1 <= steps <= _MAX_STEPS:
+        raise CompressError(f"{plan} must say 1 to {_MAX_STEPS:,} steps. Delete its folder to train anew.")
     return steps
 
 

@@ -101,6 +101,15 @@ def test_a_damaged_checkpoint_is_named(learn, tmp_path):
         learn()
 
 
+@pytest.mark.parametrize("plan", ["[]", "{}", '{"steps": 1000000000}', '{"steps": "6"}'])
+def test_a_plan_that_is_none_is_named(learn, tmp_path, plan):
+    learn()
+    (file,) = (tmp_path / "keep").glob("*.json")
+    file.write_text(plan)
+    with pytest.raises(CompressError, match=file.name):
+        learn()
+
+
 def test_a_loss_that_is_not_finite_ends_it(learn, monkeypatch):
     monkeypatch.setattr(recovery, "draw_inputs", lambda *_: {"z": torch.full((4, 16), float("nan")).numpy()})
     with pytest.raises(CompressError, match="diverged at step 0"):
