@@ -13,8 +13,9 @@ from benchmarks.inputs import InputSpec, draw_inputs
 from compress.errors import CompressError
 from compress.export import export_onnx, parity
 from compress.generator import Generator
+from compress.importance import rank_channels
 from compress.origin import Origin
-from compress.prune import assert_pruned_is_masked, in_units, kept_count, prune, rank_channels
+from compress.prune import assert_pruned_is_masked, in_units, kept_count, prune
 from compress.running import run_module
 from compress.tracing import WHOLE_MODULE, traced_groups
 from search_spaces.channels import ChannelGroup, Slice, keep_channels
