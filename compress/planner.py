@@ -34,7 +34,7 @@ from compress.variants import Judged, Variant, choose, measured
 
 STEP_S = 2.0  # of paired timing a step: intervals of about half a percent
 SMALLEST_SHARE = 0.1
-_MASK_ROWS = 16
+_PRUNE_ROWS = 512
 _AFTER = "after"
 
 
@@ -171,9 +171,9 @@ class Planner:
 
     def _try_pruning(self, current: _Variant, generator: Generator, share: float, multiple: int) -> _Variant:
         name, settings = f"prune {share:.0%}", {"ratio": share}
-        rows = draw_inputs(generator.inputs, _MASK_ROWS, self._bench.calibration_seed)
+        rows = draw_inputs(generator.inputs, _PRUNE_ROWS, self._bench.calibration_seed)
         try:
-            pruned = prune(generator, share, inputs=rows, multiple=multiple)
+            pruned = prune(generator, share, inputs=rows, multiple=multiple, compensate=True)
         except CompressError as error:
             self._record(StepResult(name, False, f"refused: {error}", settings=settings), None)
             return current

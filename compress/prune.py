@@ -11,10 +11,12 @@ import copy
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import nn
 
+from compress.compensate import compensated
 from compress.edits import groups_to_json
 from compress.errors import CompressError
 from compress.generator import Edit, Generator
@@ -22,6 +24,8 @@ from compress.importance import Importance, rank_channels, silence
 from compress.running import Array, run_module
 from compress.tracing import traced_groups
 from search_spaces.channels import ChannelGroup, HasChannelGroups
+
+FEW = 16  # latents that suffice to compare two modules
 
 
 def prune(
@@ -31,6 +35,7 @@ def prune(
     multiple: int = 8,
     importance: Importance = "weight",
     inputs: Mapping[str, Array] | None = None,
+    compensate: bool = False,
 ) -> Generator:
     """Return ``generator`` without the least important ``ratio`` of the channels of every group, not yet recovered.
 
@@ -39,14 +44,43 @@ def prune(
         ratio: Share to remove, above 0 and below 1. Widths are rounded to a multiple, see ``kept_count``.
         multiple: Kernels like widths that are multiples of 8 (16 for int8).
         importance: How channels are ranked, see ``rank_channels``.
-        inputs: A few latents, (n, *shape) a name. Needed to rank by "output" and to trace; if given, pruned = masked is
-            asserted.
+        inputs: Latents, (n, *shape) a name. Needed to trace, to compensate (some hundred), and to rank by anything
+            but "weight" (the first ``FEW``). If given, pruned = masked is asserted on the first ``FEW``.
+        compensate: The layers that read removed channels read the others more, see ``compress.compensate``; otherwise
+            the weights that stay are as they were.
 
     Raises:
         CompressError: the module declares no groups and none can be traced, ``ratio`` or ``multiple`` is out of
-            range, no group is wide enough to lose a channel, or the pruned module differs from the masked one.
+            range, no group is wide enough to lose a channel, ``inputs`` are needed and missing, or the pruned module
+            differs from the masked one.
     """
-    groups = channel_groups(generator.module, inputs)
+    few = {name: values[:FEW] for name, values in inputs.items()} if inputs else None
+    groups = channel_groups(generator.module, few)
+    counts = equal_shares(groups, ratio, multiple)
+    ranks = rank_channels(generator.module, groups, few, by=importance)
+    kept = {
+        group.name: best_channels(ranks[group.name], counts[group.name])
+        for group in groups
+        if counts[group.name] < group.size
+    }
+    if compensate:
+        if inputs is None:
+            raise CompressError("Compensating needs latents to draw, found none. Pass inputs.")
+        generator = replace(generator, module=compensated(generator.module, groups, kept, inputs))
+    cut = [group for group in groups if group.name in kept]
+    traced = {} if declared_groups(generator.module) else {"groups": groups_to_json(cut)}
+    pruned = generator.with_edit(Edit("prune", {"kept": kept} | traced))
+    if few is not None:
+        assert_pruned_is_masked(generator.module, pruned.module, kept, few, groups=groups)
+    return pruned
+
+
+def equal_shares(groups: Sequence[ChannelGroup], ratio: float, multiple: int) -> dict[str, int]:
+    """Return how many channels each group keeps if each loses ``ratio`` of them.
+
+    Raises:
+        CompressError: ``ratio`` or ``multiple`` is out of range, or no group would lose a channel.
+    """
     counts = {group.name: kept_count(group.size, ratio, in_units(multiple, group)) for group in groups}
     if all(counts[group.name] == group.size for group in groups):
         sizes = ", ".join(f"{group.name} {group.size}" for group in groups)
@@ -54,18 +88,7 @@ def prune(
             f"Removing {ratio:.0%} in multiples of {multiple} leaves every width as it is ({sizes}). "
             "Take a larger ratio or a smaller multiple."
         )
-    ranks = rank_channels(generator.module, groups, inputs, by=importance)
-    kept = {
-        group.name: best_channels(ranks[group.name], counts[group.name])
-        for group in groups
-        if counts[group.name] < group.size
-    }
-    cut = [group for group in groups if group.name in kept]
-    traced = {} if declared_groups(generator.module) else {"groups": groups_to_json(cut)}
-    pruned = generator.with_edit(Edit("prune", {"kept": kept} | traced))
-    if inputs is not None:
-        assert_pruned_is_masked(generator.module, pruned.module, kept, inputs, groups=groups)
-    return pruned
+    return counts
 
 
 def declared_groups(module: nn.Module) -> tuple[ChannelGroup, ...]:
