@@ -30,7 +30,7 @@ FEW = 16  # latents that suffice to compare two modules
 
 def prune(
     generator: Generator,
-    ratio: float,
+    ratio: float | Mapping[str, int],
     *,
     multiple: int = 8,
     importance: Importance = "weight",
@@ -41,7 +41,8 @@ def prune(
 
     Args:
         generator: Its module declares ``channel_groups()``, or they are traced on ``inputs``. Stays as it is.
-        ratio: Share to remove, above 0 and below 1. Widths are rounded to a multiple, see ``kept_count``.
+        ratio: Share to remove, above 0 and below 1. Widths are rounded to a multiple, see ``kept_count``. Or how many
+            channels stay in each named group, from 1; the others stay whole.
         multiple: Kernels like widths that are multiples of 8 (16 for int8).
         importance: How channels are ranked, see ``rank_channels``.
         inputs: Latents, (n, *shape) a name. Needed to trace, to compensate (some hundred), and to rank by anything
@@ -56,7 +57,7 @@ def prune(
     """
     few = {name: values[:FEW] for name, values in inputs.items()} if inputs else None
     groups = channel_groups(generator.module, few)
-    counts = equal_shares(groups, ratio, multiple)
+    counts = _named_widths(groups, ratio) if isinstance(ratio, Mapping) else equal_shares(groups, ratio, multiple)
     ranks = rank_channels(generator.module, groups, few, by=importance)
     kept = {
         group.name: best_channels(ranks[group.name], counts[group.name])
@@ -89,6 +90,19 @@ def equal_shares(groups: Sequence[ChannelGroup], ratio: float, multiple: int) ->
             "Take a larger ratio or a smaller multiple."
         )
     return counts
+
+
+def _named_widths(groups: Sequence[ChannelGroup], widths: Mapping[str, int]) -> dict[str, int]:
+    sizes = {group.name: group.size for group in groups}
+    for name, width in widths.items():
+        if not 1 <= width <= sizes.get(name, 0):
+            raise CompressError(
+                f"A group keeps 1 channel up to all of its own; found {name!r}: {width}, and there are {sizes}. "
+                "Correct the name or the width."
+            )
+    if all(width == sizes[name] for name, width in widths.items()):
+        raise CompressError(f"These widths leave every group as it is: {dict(widths)}. Take smaller ones.")
+    return sizes | dict(widths)
 
 
 def declared_groups(module: nn.Module) -> tuple[ChannelGroup, ...]:

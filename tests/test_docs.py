@@ -65,6 +65,7 @@ ELSEWHERE = {
     "python -m examples.studies.compress_dcgan run runs/proof/gan-0": "tests/examples/test_compress_dcgan.py",
     "python -m examples.studies.harmful_steps run --steps 200 --seed 1": "tests/examples/test_harmful_steps.py",
     "python -m examples.studies.every_step run --genotypes 1000": "tests/examples/test_every_step.py",
+    "python -m examples.studies.ways_to_prune run runs/proof/gan-0 --seed 0": "tests/examples/test_ways_to_prune.py",
     OWN_MODULE: "the page on compression below",
     "python -m examples.studies.proof piece gan 0": "tests/examples/test_proof.py",
     "python -m examples.studies.proof piece cgan 0": "tests/examples/test_proof.py",

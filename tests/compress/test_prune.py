@@ -156,6 +156,15 @@ def test_pruned_is_masked(request, name, importance, latents):
     assert assert_pruned_is_masked(generator.module, pruned.module, kept, few) <= 1e-5
 
 
+def test_widths_by_name(dcgan16, latents):
+    first, second, third = (group.name for group in dcgan16.module.channel_groups())
+    pruned = prune(dcgan16, {first: 5, third: 16}, inputs=latents)
+    assert [group.size for group in pruned.module.channel_groups()] == [5, 32, 16]
+    for widths in ({"nothing": 4}, {first: 0}, {second: 33}, {third: 16}, {}):
+        with pytest.raises(CompressError, match=r"Correct the name or the width|leave every group"):
+            prune(dcgan16, widths)
+
+
 def test_pruning_twice_replays(low16, dcgan16, tmp_path, latents):
     twice = prune(prune(dcgan16, 0.25), 0.25)
     twice.save(tmp_path)
