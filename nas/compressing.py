@@ -17,6 +17,7 @@ from nas.experiment import Experiment
 from nas.families.base import Schedule, total_steps
 from nas.finalists import schedule_of
 from nas.folder import Record
+from nas.foresight import foreseen
 from nas.progress import Progress
 from nas.seeds import Stream
 from nas.worker import error_of, train_job
@@ -38,8 +39,8 @@ class RunTask:
         return self.context.family.inputs
 
     def evaluate(self, files: Mapping[str, Path]) -> Mapping[str, Evaluation]:
-        """Score files on the same latents, with paired differences."""
-        return self.context.judge_of(Stream.STEPS).evaluate(files)
+        """Score files on the same latents, with paired differences whose intervals are as wide as in the end."""
+        return foreseen(self.context.judge_of(Stream.STEPS).evaluate(files), self.context.splits)
 
     def recover(self, generator: Generator, folder: Path) -> Generator:
         """Distil the generator in ``folder`` for ``compress.recover`` steps, then fine-tune it like a finalist."""

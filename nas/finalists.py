@@ -1,34 +1,25 @@
-"""Finalists: the fastest promising members of the front, trained to the end; the fastest inside the budget wins."""
+"""Finalists: promising members of the front, trained to the end; the fastest inside the budget wins."""
 
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compress.generator import Generator
-from compress.quality import Budget, Difference, Score, missed_budgets
-from nas.candidate import COMPLETE, Candidate
+from compress.quality import Difference, Score, missed_budgets
+from nas.candidate import Candidate
+from nas.choosing import Field, Finalist
 from nas.context import Context
 from nas.executors import Executor, Job, Result, result_of
 from nas.experiment import SearchConfig
 from nas.families.base import Phase, Schedule, total_steps
 from nas.folder import Record
+from nas.foresight import foreseen
 from nas.progress import Progress
-from nas.rungs import Standing, front, predict
 from nas.seeds import Stream
 from nas.worker import error_of, read_progress, train_job
 
 FOLDER = "finalists"
-
-
-@dataclass(frozen=True, slots=True)
-class Finalist:
-    """A candidate that is to be trained to the end, and what a short training says about the long one."""
-
-    candidate: Candidate
-    predicted: float
-    promising: bool
 
 
 def final_schedule(context: Context) -> Schedule:
@@ -47,76 +38,32 @@ def schedule_of(search: SearchConfig) -> Schedule:
     return tuple(phase for phase in phases if phase.steps)
 
 
-def choose(
-    candidates: Sequence[Candidate],
-    *,
-    teacher: Score,
-    budget: Budget,
-    schedule: Schedule,
-    count: int,
-) -> list[Finalist]:
-    """Return up to ``count`` finalists, fastest first: promising members of the front, then the best of the rest.
-
-    The front is that of the scores predicted for the end of training: a perceptron whose curve is flat already beats
-    slower convolutions after a short training, and loses to them after a long one.
-
-    Args:
-        candidates: All of the search.
-        teacher: Score of the reference, on the latents of the rungs.
-        budget: Promising is what is predicted to end inside of it.
-        schedule: How they are trained to the end.
-        count: How many.
-    """
-    complete = [one for one in candidates if one.outcome == COMPLETE]
-    assessed = {one.id: _assess(one, teacher, budget, schedule) for one in complete}
-    ends = [Standing(one.candidate.id, _ratio(one.candidate), one.predicted, 0.0) for one in assessed.values()]
-    found = [assessed[end.id] for end in front(ends)]
-    promising = sorted((one for one in found if one.promising), key=lambda one: _ratio(one.candidate))
-    others = sorted((one for one in found if not one.promising), key=lambda one: one.predicted)
-    return sorted((promising + others)[:count], key=lambda one: _ratio(one.candidate))
-
-
-def _assess(candidate: Candidate, teacher: Score, budget: Budget, schedule: Schedule) -> Finalist:
-    predicted = predict(candidate.curve, teacher.value, schedule)
-    return Finalist(candidate, predicted, predicted <= budget.allowed(teacher.value))
-
-
-def _ratio(candidate: Candidate) -> float:
-    assert candidate.ratio is not None
-    return float(candidate.ratio["value"])
-
-
 def train_finalists(
-    context: Context, finalists: Sequence[Finalist], reference: Path, executor: Executor, progress: Progress
+    context: Context, field: Field, reference: Path, executor: Executor, progress: Progress, *, count: int
 ) -> Record:
-    """Train ``finalists`` and return the record: each with its score and paired difference, and the winner.
+    """Train up to ``count`` of ``field`` and return the record: each with its score and difference, and the winner.
 
-    They are trained fastest first. Once one is inside the budget, slower ones that have not begun cannot win any more
-    and are left as they are.
+    One is chosen whenever a worker is free, the most promising fast one first. Once one is inside the budget, none is
+    begun any more: it would be slower.
     """
     record = context.folder.record(FOLDER)
     if record is not None:
         return record
     schedule = final_schedule(context)
-    results = [row for one in finalists if (row := context.folder.record(f"{FOLDER}/{one.candidate.id}")) is not None]
-    finished = {row["id"] for row in results}
-    waiting = [one for one in finalists if one.candidate.id not in finished]
+    results, begun = _left_behind(context, field)
     running: dict[Future[Result], tuple[Finalist, Job]] = {}
-    progress.start("finalists", len(finalists) * total_steps(schedule), "steps")
-    while waiting or running:
-        if any(row["inside"] for row in results):
-            results += [_row(one, note="not trained: a faster finalist is inside the budget") for one in waiting]
-            waiting = []
-        while waiting and len(running) < executor.workers:
-            one = waiting.pop(0)
-            origin = Generator.from_genotype(
-                context.space.name, one.candidate.genotype, context.family.inputs, context.image
-            ).origin
-            job = train_job(
-                context, _path(context, one), schedule, until=total_steps(schedule), origin=origin, stream=Stream.CHOICE
-            )
+    progress.start("finalists", count * total_steps(schedule), "steps")
+    while True:
+        while len(running) < min(executor.workers, count - len(results)) and not any(row["inside"] for row in results):
+            taken = {row["id"] for row in results} | {one.candidate.id for one, _ in running.values()}
+            one = field.finalist(begun.pop(0), results) if begun else field.next(results, taken)
+            if one is None:
+                break
+            job = _job(context, one.candidate, schedule)
             context.folder.log.started(job, _subject(one))
             running[executor.submit(job)] = one, job
+        if not running:
+            break
         done, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
         for future in done:
             one, job = running.pop(future)
@@ -129,6 +76,23 @@ def train_finalists(
     return context.folder.finish(FOLDER, {"finalists": results, "winner": winner["id"] if winner else None})
 
 
+def _left_behind(context: Context, field: Field) -> tuple[list[Record], list[Candidate]]:
+    """Return the records of those who were finished by an earlier process, and those who were on their way."""
+    records = {one.id: context.folder.record(f"{FOLDER}/{one.id}") for one in field.candidates}
+    begun = [
+        one for one in field.candidates if records[one.id] is None and _folder_of(context, one.id).is_dir()
+    ]  # fmt: skip
+    return [record for record in records.values() if record is not None], begun
+
+
+def _job(context: Context, candidate: Candidate, schedule: Schedule) -> Job:
+    origin = Generator.from_genotype(
+        context.space.name, candidate.genotype, context.family.inputs, context.image
+    ).origin
+    path, steps = _folder_of(context, candidate.id), total_steps(schedule)
+    return train_job(context, path, schedule, until=steps, origin=origin, stream=Stream.CHOICE)
+
+
 def pick(rows: Sequence[Record]) -> Record | None:
     """Return the fastest row inside the budget; without one, the row of the best quality; ``None`` if none has any."""
     inside = [row for row in rows if row["inside"]]
@@ -138,8 +102,12 @@ def pick(rows: Sequence[Record]) -> Record | None:
     return min(scored, key=lambda row: row["quality"]["value"], default=None)
 
 
+def _folder_of(context: Context, name: str) -> Path:
+    return context.folder.path / FOLDER / name
+
+
 def _path(context: Context, finalist: Finalist) -> Path:
-    return context.folder.path / _subject(finalist)
+    return _folder_of(context, finalist.candidate.id)
 
 
 def _subject(finalist: Finalist) -> str:
@@ -164,7 +132,8 @@ def _finish(context: Context, finalist: Finalist, future: Future[Result], refere
     # The file that is as fast as the candidate's ratio says: in int8 some lose what their float file has.
     assert finalist.candidate.ratio is not None
     judged = variants.get(finalist.candidate.ratio.get("precision", "fp32"), variants["fp32"])
-    evaluations = context.judge_of(Stream.CHOICE).evaluate({"reference": reference, "finalist": judged})
+    files = {"reference": reference, "finalist": judged}
+    evaluations = foreseen(context.judge_of(Stream.CHOICE).evaluate(files), context.splits)
     found, budgets = evaluations["finalist"], context.experiment.quality.budgets
     missed = missed_budgets(budgets, found.scores, evaluations["reference"].scores, found.differences["reference"])
     return _row(

@@ -27,7 +27,10 @@ def notes_of(
         notes += _search_notes(candidates, missed)
     finalists = records["finalists"]
     if finalists is not None and finalists["winner"] and not any(row["inside"] for row in finalists["finalists"]):
-        notes.append("No finalist was inside the budget on `seen`: the one of the best quality was exported.")
+        notes.append(
+            "No finalist was inside the budget on `seen`, with an interval as wide as that of the final table: the one "
+            "of the best quality was exported."
+        )
     if final is not None:
         notes += _budget_notes(experiment, final["quality"])
         notes += _final_notes(records["baseline"], final)

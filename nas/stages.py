@@ -14,6 +14,7 @@ from compress.quality import Score
 from nas.baseline import FOLDER as BASELINE
 from nas.candidate import OUTCOMES
 from nas.checks import check, check_trust
+from nas.choosing import Field
 from nas.compressing import compress_winner
 from nas.context import Context
 from nas.deploying import describe, write_deploy
@@ -21,7 +22,7 @@ from nas.executors import Executor, LocalExecutor
 from nas.experiment import Experiment
 from nas.exporting import export_winner
 from nas.final import Scene, contestants, measure_latency, operators_of, write_grids
-from nas.finalists import choose, schedule_of, train_finalists
+from nas.finalists import schedule_of, train_finalists
 from nas.folder import FolderError, Record, RunFolder
 from nas.held_out import judge_held_out, write_neighbours
 from nas.limits import Limits
@@ -174,14 +175,12 @@ class _Run:
         self._folder.need("candidates", "leangen search")
         search = self._experiment.search
         teacher = Score.from_json(self._reference_record["quality_seen"])
-        finalists = choose(
-            Search.read(self._context),
-            teacher=teacher,
-            budget=self._experiment.quality.budgets[0],
-            schedule=schedule_of(search),
-            count=search.finalists,
+        field = Field(
+            Search.read(self._context), teacher, self._experiment.quality.budgets[0], schedule_of(search)
+        )  # fmt: skip
+        train_finalists(
+            self._context, field, self._reference_file, self._executor, self._progress, count=search.finalists
         )
-        train_finalists(self._context, finalists, self._reference_file, self._executor, self._progress)
 
     def _compress(self) -> None:
         winner = self._folder.need("finalists", "leangen search")["winner"]

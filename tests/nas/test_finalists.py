@@ -8,8 +8,9 @@ import pytest
 from compress.quality import Budget, Score
 from nas import finalists as module
 from nas.candidate import Candidate
+from nas.choosing import Field, Finalist
 from nas.families.base import Phase
-from nas.finalists import Finalist, choose, final_schedule, pick, train_finalists
+from nas.finalists import final_schedule, pick, train_finalists
 from nas.progress import Silent
 
 TEACHER = Score("fid", "x", 400, (0, 3), 4.0, 0.2)
@@ -31,8 +32,25 @@ def ids(finalists: list[Finalist]) -> list[str]:
     return [one.candidate.id for one in finalists]
 
 
+SCHEDULE = (Phase("distill", 540),)
+
+
+def field(*candidates: Candidate) -> Field:
+    return Field(candidates, TEACHER, BUDGET, SCHEDULE)
+
+
 def chosen(candidates: list[Candidate], count: int) -> list[Finalist]:
-    return choose(candidates, teacher=TEACHER, budget=BUDGET, schedule=(Phase("distill", 540),), count=count)
+    """The first ``count``, as long as nobody is finished."""
+    found: list[Finalist] = []
+    for _ in range(count):
+        one = field(*candidates).next([], ids(found))
+        found += [one] if one else []
+    return found
+
+
+def ended(one: Candidate, difference: float, half: float = 0.0) -> dict[str, Any]:
+    ends = [difference - half, difference + half]
+    return {"id": one.id, "difference": {"value": difference, "ci95": ends}, "inside": False}
 
 
 def test_promising_members_of_the_front_fastest_first(candidate):
@@ -52,16 +70,45 @@ def test_the_front_is_of_what_is_predicted(candidate):
     """A flat curve beats a steep one after a short training; by hand, at 540 steps: 4 + 8 and 4 + 30 / 27."""
     flat, steep = candidate("flat", 0.1, 4 + 8, 4 + 8), candidate("steep", 0.2, 4 + 30, 4 + 10)
     found = chosen([flat, steep], 2)
-    assert ids(found) == ["flat", "steep"]
-    assert [one.predicted for one in found] == pytest.approx([12.0, 4 + 10 / 9])
+    assert ids(found) == ["steep", "flat"]  # of whom the second is not promising
+    assert [one.predicted for one in found] == pytest.approx([4 + 10 / 9, 12.0])
 
 
 def test_the_best_of_the_rest_fills_up(candidate):
     a, b = candidate("a", 0.1, 4 + 900, 4 + 300), candidate("b", 0.15, 4 + 90, 4 + 30)
     c = candidate("c", 0.3, 4 + 27, 4 + 9)
     found = chosen([a, b, c], 2)
-    assert ids(found) == ["b", "c"]
-    assert [one.promising for one in found] == [False, True]
+    assert ids(found) == ["c", "b"]
+    assert [one.promising for one in found] == [True, False]
+
+
+def test_what_became_of_others_corrects_what_is_expected(candidate):
+    """Predicted excess 2, 1.5, 1 and 0.5. The first had 4 instead of 2: twice as much is expected of everybody."""
+    a, b, c, d = (
+        candidate(name, 0.1 * (place + 1), 4 + 27 * excess, 4 + 9 * excess)
+        for place, (name, excess) in enumerate(zip("abcd", (2.0, 1.5, 1.0, 0.5), strict=True))
+    )
+    everybody = field(a, b, c, d)
+    assert everybody.next([], ["a"]).candidate.id == "b"
+    found = everybody.next([ended(a, 4.0)], ["a"])
+    assert (found.candidate.id, found.promising) == ("c", True)
+    assert found.predicted == pytest.approx(6.0)
+    # An interval of +-0.5 does not leave room for it; two that were finished count by the median of 2 and 1.
+    assert everybody.next([ended(a, 4.0, 0.5)], ["a"]).candidate.id == "d"
+    assert everybody.finalist(c, [ended(a, 4.0), ended(b, 1.5)]).predicted == pytest.approx(4 + 1.5)
+    # Where nobody is promising any more, the best is left.
+    last = everybody.next([ended(a, 40.0)], ["a", "b"])
+    assert (last.candidate.id, last.promising) == ("d", False)
+    assert everybody.next([], list("abcd")) is None
+    assert everybody.finalist(c, [{"id": "a", "difference": None}]).predicted == pytest.approx(5.0)
+
+
+def test_matching_lowers_what_is_expected_of_a_perfect_student(candidate):
+    """0.85 of (4 + 2) and of 4: the predicted excess over the teacher's part is 1.7; it came to 3.4 = 4 + 2.8 - 3.4."""
+    one = candidate("a", 0.1, 4 + 54, 4 + 18)
+    matched = Field([one], TEACHER, BUDGET, (*SCHEDULE, Phase("match", 10)))
+    assert matched.finalist(one, []).predicted == pytest.approx(0.85 * 6)
+    assert matched.finalist(one, [ended(one, 2.8)]).predicted == pytest.approx(3.4 + 2 * 1.7)
 
 
 def test_only_complete_ones_can_be_finalists(candidate):
@@ -99,21 +146,27 @@ def test_schedule_leaves_out_what_has_no_steps(make_context):
 def train(make_context, scripted, candidate, monkeypatch, tmp_path):
     """Train finalists a, b, c ... of ratios 0.1, 0.2, ...; ``inside`` says what becomes of each."""
 
-    def do(*inside: bool | BaseException, workers: int = 1):
+    def do(*inside: bool | BaseException, workers: int = 1, count: int = 4):
         context = make_context()
         genotypes = list(zip("abcdef", context.space.genotypes(), inside, strict=False))
-        entrants = []
+        entrants: list[Candidate] = []
         for index, (name, genotype, _) in enumerate(genotypes):
-            one = candidate(name, 0.1 * (index + 1), 50, 40)
+            one = candidate(name, 0.1 * (index + 1), 4 + 54 - index, 4 + 18 - index)
             one.genotype = dict(genotype)
-            entrants.append(Finalist(one, 5.0, promising=True))
+            entrants.append(one)
 
         def judge(context, finalist, future, reference):
             verdict = inside["abcdef".index(finalist.candidate.id)]
             if future.exception() is not None:
                 return finish(context, finalist, future, reference)
-            return {"id": finalist.candidate.id, "inside": verdict, "ratio": finalist.candidate.ratio,
-                    "quality": {"value": 9.0}, "note": ""}  # fmt: skip
+            return {
+                "id": finalist.candidate.id,
+                "inside": verdict,
+                "ratio": finalist.candidate.ratio,
+                "quality": {"value": 9.0 + "abcdef".index(finalist.candidate.id)},
+                "difference": None,
+                "note": "",
+            }
 
         finish = module._finish
         monkeypatch.setattr(module, "_finish", judge)
@@ -123,7 +176,10 @@ def train(make_context, scripted, candidate, monkeypatch, tmp_path):
             return verdict if isinstance(verdict, BaseException) else {"steps": job["until"]}
 
         executor = scripted(answer, workers)
-        return train_finalists(context, entrants, tmp_path, executor, Silent()), executor
+        record = train_finalists(
+            context, Field(entrants, TEACHER, BUDGET, SCHEDULE), tmp_path, executor, Silent(), count=count
+        )
+        return record, executor
 
     return do
 
@@ -132,8 +188,31 @@ def test_slower_ones_are_not_trained_once_one_is_inside(train):
     record, executor = train(False, True, True, True)
     assert record["winner"] == "b"
     assert [job["out"][-1] for job in executor.jobs] == ["a", "b"]
-    notes = [one["note"] for one in record["finalists"][2:]]
-    assert notes == ["not trained: a faster finalist is inside the budget"] * 2
+    assert [one["id"] for one in record["finalists"]] == ["a", "b"]
+
+
+def test_no_more_than_were_asked_for(train):
+    record, executor = train(False, False, False, False, workers=2, count=3)
+    assert [job["out"][-1] for job in executor.jobs] == ["a", "b", "c"]
+    assert record["winner"] == "a"
+
+
+def test_who_was_on_the_way_goes_on_first(train, make_context):
+    """A process that was killed left the folder of c, and the record of b."""
+    folder = make_context().folder
+    (folder.path / "finalists" / "c").mkdir(parents=True)
+    row = {
+        "id": "b",
+        "ratio": {"value": 0.2},
+        "inside": False,
+        "quality": {"value": 9.5},
+        "difference": None,
+        "note": "",
+    }
+    folder.finish("finalists/b", row)
+    record, executor = train(False, True, False, False, count=2)
+    assert [job["out"][-1] for job in executor.jobs] == ["c"]
+    assert [one["id"] for one in record["finalists"]] == ["b", "c"]
 
 
 def test_a_worker_that_dies_costs_its_finalist_only(train):
