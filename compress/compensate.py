@@ -10,6 +10,7 @@ removed.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,9 +20,11 @@ from torch import nn
 from compress.running import Array, run_module
 from search_spaces.channels import ChannelGroup, Slice, is_depthwise
 
-RIDGE = 1e-4  # of the mean square of what is read
-FEWEST = 4  # pixels for each channel that stays: with fewer, what they foretell is chance
+RIDGE = 1e-4  # of the mean square of each channel
+FEWEST = 2  # pixels for each channel that stays: with fewer, what they foretell is chance
 MOST = 2**13  # pixels of a batch that are looked at
+
+_STOCK = (nn.Conv2d.forward, nn.ConvTranspose2d.forward, nn.Linear.forward)
 
 Kept = Mapping[str, Sequence[int]]
 
@@ -68,12 +71,12 @@ class _Reader:
 def _readers(module: nn.Module, groups: Sequence[ChannelGroup], inputs: Mapping[str, Array]) -> list[_Reader]:
     """Return who reads these groups, having watched them while ``module`` draws; layers that were not called are no
     readers."""
-    probe = copy.deepcopy(module)
-    found = []
+    probe, found = copy.deepcopy(module), list[_Reader]()
+    owners = Counter(id(tensor) for part in probe.modules() for tensor in part._parameters.values())
     for group in groups:
         for part in group.slices:
             layer = probe.get_submodule(part.module)
-            if part.axis == "in" and _is_linear(layer):
+            if part.axis == "in" and _is_linear(layer) and owners[id(layer.weight)] == 1:  # not tied to another's
                 size = group.size + 1
                 found.append(_Reader(group, part, torch.zeros(size, size, dtype=torch.float64)))
                 layer.register_forward_pre_hook(_watch(found[-1]))
@@ -82,9 +85,9 @@ def _readers(module: nn.Module, groups: Sequence[ChannelGroup], inputs: Mapping[
 
 
 def _is_linear(layer: nn.Module) -> bool:
-    """Whether ``layer`` is linear in its input and has a weight of its own, of which each channel has its part."""
+    """Whether ``layer`` is linear in its input, with a weight of its own that it takes as it is: a subclass may not."""
     kind = isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and not is_depthwise(layer)
-    return kind and "weight" in layer._parameters
+    return kind and type(layer).forward in _STOCK and "weight" in layer._parameters
 
 
 def _watch(reader: _Reader) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
@@ -103,16 +106,13 @@ def _watch(reader: _Reader) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], N
 
 
 def _fold(layer: nn.Module, reader: _Reader, kept: list[int]) -> None:
-    """Add to the weights of ``kept``, and to the bias, what they foretell of the others."""
+    """Add to the weights of ``kept``, and to the bias if there is one, what they foretell of the others."""
     size, repeat = reader.group.size, reader.part.repeat
     gone = sorted(set(range(size)) - set(kept))
     if not gone or reader.pixels < FEWEST * (len(kept) + 1):
         return
-    known = [*kept, size]
-    gram = reader.gram / reader.pixels
-    square = gram[known][:, known]
-    square = square + RIDGE * square.diagonal().mean() * torch.eye(len(known), dtype=torch.float64)
-    told = torch.linalg.solve(square, gram[known][:, gone])  # (kept + 1, gone)
+    has_bias = isinstance(layer.bias, nn.Parameter)
+    told = _foretold(reader.gram / reader.pixels, [*kept, size] if has_bias else kept, gone)
     if not torch.isfinite(told).all():
         return
     weight = layer.weight
@@ -122,16 +122,24 @@ def _fold(layer: nn.Module, reader: _Reader, kept: list[int]) -> None:
         own = by_input[reader.part.span(size)]
         parts = own.double().cpu().reshape(size, repeat, -1)
         added = torch.einsum("kg,grx->krx", told, parts[gone])
-        parts[kept] += added[:-1]
+        parts[kept] += added[: len(kept)]
         own.copy_(parts.reshape(own.shape))
-        _shift(layer, added[-1].reshape(repeat, *own.shape[1:]))
+        if isinstance(layer.bias, nn.Parameter):
+            layer.bias.add_(_shift(layer, added[-1].reshape(repeat, *own.shape[1:])).to(layer.bias))
 
 
-def _shift(layer: nn.Module, added: torch.Tensor) -> None:
-    """Add to the bias what ``added``, (repeat, out, *kernel), makes of ones; a layer without one has a norm behind."""
-    if not isinstance(layer.bias, nn.Parameter):
-        return
-    total = added.sum(dim=0).reshape(len(layer.bias), -1).sum(dim=1)
+def _foretold(gram: torch.Tensor, known: list[int], gone: list[int]) -> torch.Tensor:
+    """Return the least squares of ``gone`` by ``known``, (known, gone); the constant, if it is known, is not shrunk."""
+    scale = gram.diagonal()[known].sqrt().clamp_min(1e-30)
+    ridge = torch.diag(torch.tensor([RIDGE if index < len(gram) - 1 else 0.0 for index in known], dtype=gram.dtype))
+    square = gram[known][:, known] / (scale[:, None] * scale[None, :]) + ridge
+    solved: torch.Tensor = torch.linalg.solve(square, gram[known][:, gone] / scale[:, None]) / scale[:, None]
+    return solved
+
+
+def _shift(layer: nn.Module, added: torch.Tensor) -> torch.Tensor:
+    """Return what ``added``, (repeat, out, *kernel), makes of ones, away from the edges, (out,)."""
+    total = added.sum(dim=0).flatten(1).sum(dim=1) if added.ndim > 2 else added.sum(dim=0)
     if isinstance(layer, nn.ConvTranspose2d):
-        total = total / (layer.stride[0] * layer.stride[1])  # so many of its pixels each meet
-    layer.bias.add_(total.to(layer.bias))
+        total = total / (layer.stride[0] * layer.stride[1])  # each of so many pixels meets its own part of the kernel
+    return total

@@ -51,7 +51,8 @@ def rank_channels(
     (arXiv:2403.13548), who take the gradient of the filter's weights, and steps along principal components.
 
     Raises:
-        CompressError: ranking by anything but "weight" without ``inputs``; by "latent" where no input is a float.
+        CompressError: ranking by anything but "weight" without ``inputs``; by "latent" where no input is a float; by a
+            derivative that is not finite.
     """
     if by == "weight":
         return {group.name: _folded_norms(module, group) for group in groups}
@@ -148,7 +149,9 @@ def _derivatives(
     """Return the mean of what ``PROBES`` random directions say, float64 (size,) a group."""
     if by == "latent" and not any(values.dtype.kind == "f" for values in inputs.values()):
         raise CompressError("Ranking by latent needs an input of floats that can be moved. Rank by weight or output.")
-    probe = copy.deepcopy(module).requires_grad_(True)
+    probe = copy.deepcopy(module)
+    for tensor in probe.parameters():
+        tensor.requires_grad_(tensor.is_floating_point())
     device = next((tensor.device for tensor in probe.parameters()), torch.device("cpu"))
     rng = torch.Generator().manual_seed(0)
     rows = {name: torch.tensor(values[:_BATCH], device=device) for name, values in inputs.items()}
@@ -161,6 +164,8 @@ def _derivatives(
             for group in groups:
                 slope = _by_gate(probe, group)
                 found[group.name] += (slope.square() if by == "taylor" else slope.abs()) / PROBES
+    if not all(torch.isfinite(values).all() for values in found.values()):
+        raise CompressError(f"Ranking by {by} met NaN or infinity. Look at the weights, or rank by weight.")
     return {name: np.asarray(values.numpy()) for name, values in found.items()}
 
 

@@ -34,7 +34,7 @@ from compress.variants import Judged, Variant, choose, measured
 
 STEP_S = 2.0  # of paired timing a step: intervals of about half a percent
 SMALLEST_SHARE = 0.1
-_PRUNE_ROWS = 512
+_PRUNE_ROWS = 1024
 _AFTER = "after"
 
 

@@ -47,8 +47,8 @@ def prune(
         importance: How channels are ranked, see ``rank_channels``.
         inputs: Latents, (n, *shape) a name. Needed to trace, to compensate (some hundred), and to rank by anything
             but "weight" (the first ``FEW``). If given, pruned = masked is asserted on the first ``FEW``.
-        compensate: The layers that read removed channels read the others more, see ``compress.compensate``; otherwise
-            the weights that stay are as they were.
+        compensate: The layers that read removed channels read the others more, see ``compress.compensate``, if the
+            pictures are nearer to the old ones then; otherwise the weights that stay are as they were.
 
     Raises:
         CompressError: the module declares no groups and none can be traced, ``ratio`` or ``multiple`` is out of
@@ -64,16 +64,32 @@ def prune(
         for group in groups
         if counts[group.name] < group.size
     }
-    if compensate:
-        if inputs is None:
-            raise CompressError("Compensating needs latents to draw, found none. Pass inputs.")
-        generator = replace(generator, module=compensated(generator.module, groups, kept, inputs))
     cut = [group for group in groups if group.name in kept]
     traced = {} if declared_groups(generator.module) else {"groups": groups_to_json(cut)}
-    pruned = generator.with_edit(Edit("prune", {"kept": kept} | traced))
-    if few is not None:
-        assert_pruned_is_masked(generator.module, pruned.module, kept, few, groups=groups)
+    edit = Edit("prune", {"kept": kept} | traced)
+    pruned = _cut(generator, edit, groups, few)
+    if not compensate:
+        return pruned
+    if inputs is None or few is None:
+        raise CompressError("Compensating needs latents to draw, found none. Pass inputs.")
+    whole = replace(generator, module=compensated(generator.module, groups, kept, inputs))
+    return _nearest(generator, [pruned, _cut(whole, edit, groups, few)], few)
+
+
+def _cut(
+    generator: Generator, edit: Edit, groups: Sequence[ChannelGroup], rows: Mapping[str, Array] | None
+) -> Generator:
+    pruned = generator.with_edit(edit)
+    if rows is not None:
+        assert_pruned_is_masked(generator.module, pruned.module, edit.settings["kept"], rows, groups=groups)
     return pruned
+
+
+def _nearest(whole: Generator, others: Sequence[Generator], rows: Mapping[str, Array]) -> Generator:
+    """Return the one of ``others`` that draws the nearest pictures to those of ``whole``; of equals the first."""
+    wanted = run_module(whole.module, rows)
+    errors = [float(np.mean((run_module(one.module, rows) - wanted) ** 2)) for one in others]
+    return others[int(np.argmin(errors))]
 
 
 def equal_shares(groups: Sequence[ChannelGroup], ratio: float, multiple: int) -> dict[str, int]:
@@ -95,7 +111,7 @@ def equal_shares(groups: Sequence[ChannelGroup], ratio: float, multiple: int) ->
 def _named_widths(groups: Sequence[ChannelGroup], widths: Mapping[str, int]) -> dict[str, int]:
     sizes = {group.name: group.size for group in groups}
     for name, width in widths.items():
-        if not 1 <= width <= sizes.get(name, 0):
+        if type(width) is not int or not 1 <= width <= sizes.get(name, 0):
             raise CompressError(
                 f"A group keeps 1 channel up to all of its own; found {name!r}: {width}, and there are {sizes}. "
                 "Correct the name or the width."

@@ -160,7 +160,7 @@ def test_widths_by_name(dcgan16, latents):
     first, second, third = (group.name for group in dcgan16.module.channel_groups())
     pruned = prune(dcgan16, {first: 5, third: 16}, inputs=latents)
     assert [group.size for group in pruned.module.channel_groups()] == [5, 32, 16]
-    for widths in ({"nothing": 4}, {first: 0}, {second: 33}, {third: 16}, {}):
+    for widths in ({"nothing": 4}, {first: 0}, {first: 5.5}, {first: True}, {second: 33}, {third: 16}, {}):
         with pytest.raises(CompressError, match=r"Correct the name or the width|leave every group"):
             prune(dcgan16, widths)
 

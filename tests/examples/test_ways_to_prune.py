@@ -51,6 +51,6 @@ def test_the_table_by_hand(tmp_path):
     page = (tmp_path / "page.md").read_text()
     assert page.startswith("head\n")
     assert "| 75.0% | by taylor, compensated | 9.25 [9.00, 9.50] |" in page
-    assert "| the best of 4 random widths (8 / 12) | 20.00 | 20.00 | 20.00 | 20.00 | 3.00 |" in page
-    assert "| the worst of them | 20.00 | 20.00 | 20.00 | 20.00 | 4.50 |" in page
+    assert "| as long (0.97) | the best of 4 random widths (8 / 12) | 20.00 | 20.00 | 20.00 | 20.00 | 3.00 |" in page
+    assert "| the worst of them (8 / 16) | 20.00 | 20.00 | 20.00 | 20.00 | 4.50 |" in page
     assert "mean of 2 seeds" in page
