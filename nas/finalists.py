@@ -1,14 +1,16 @@
 """Finalists: promising members of the front, trained to the end; the fastest inside the budget wins."""
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
 from compress.generator import Generator
-from compress.quality import Difference, Score, missed_budgets
+from compress.quality import Z95, Budget, Difference, Score, missed_budgets
+from compress.task import Evaluation
 from nas.candidate import Candidate
-from nas.choosing import Field, Finalist
+from nas.choosing import Field, Finalist, fastest_inside, ratio_of
 from nas.context import Context
 from nas.executors import Executor, Job, Result, result_of
 from nas.experiment import SearchConfig
@@ -43,8 +45,8 @@ def train_finalists(
 ) -> Record:
     """Train up to ``count`` of ``field`` and return the record: each with its score and difference, and the winner.
 
-    One is chosen whenever a worker is free, the most promising fast one first. Once one is inside the budget, none is
-    begun any more: it would be slower.
+    One is chosen whenever a worker is free (``Field.next``). Those that an earlier process began go on first, unless
+    one that is inside the budget is faster.
     """
     record = context.folder.record(FOLDER)
     if record is not None:
@@ -54,7 +56,8 @@ def train_finalists(
     running: dict[Future[Result], tuple[Finalist, Job]] = {}
     progress.start("finalists", count * total_steps(schedule), "steps")
     while True:
-        while len(running) < min(executor.workers, count - len(results)) and not any(row["inside"] for row in results):
+        begun = [one for one in begun if ratio_of(one) < fastest_inside(results)]
+        while len(running) < min(executor.workers, count - len(results)):
             taken = {row["id"] for row in results} | {one.candidate.id for one, _ in running.values()}
             one = field.finalist(begun.pop(0), results) if begun else field.next(results, taken)
             if one is None:
@@ -79,10 +82,8 @@ def train_finalists(
 def _left_behind(context: Context, field: Field) -> tuple[list[Record], list[Candidate]]:
     """Return the records of those who were finished by an earlier process, and those who were on their way."""
     records = {one.id: context.folder.record(f"{FOLDER}/{one.id}") for one in field.candidates}
-    begun = [
-        one for one in field.candidates if records[one.id] is None and _folder_of(context, one.id).is_dir()
-    ]  # fmt: skip
-    return [record for record in records.values() if record is not None], begun
+    begun = [one for one in field.candidates if records[one.id] is None and _folder_of(context, one.id).is_dir()]
+    return [record for record in records.values() if record is not None], sorted(begun, key=ratio_of)
 
 
 def _job(context: Context, candidate: Candidate, schedule: Schedule) -> Job:
@@ -132,18 +133,31 @@ def _finish(context: Context, finalist: Finalist, future: Future[Result], refere
     # The file that is as fast as the candidate's ratio says: in int8 some lose what their float file has.
     assert finalist.candidate.ratio is not None
     judged = variants.get(finalist.candidate.ratio.get("precision", "fp32"), variants["fp32"])
-    files = {"reference": reference, "finalist": judged}
-    evaluations = foreseen(context.judge_of(Stream.CHOICE).evaluate(files), context.splits)
+    measured = context.judge_of(Stream.CHOICE).evaluate({"reference": reference, "finalist": judged})
+    evaluations = foreseen(measured, context.splits)
     found, budgets = evaluations["finalist"], context.experiment.quality.budgets
     missed = missed_budgets(budgets, found.scores, evaluations["reference"].scores, found.differences["reference"])
-    return _row(
+    row = _row(
         finalist,
         inside=not missed,
-        score=found.primary,
-        difference=found.primary_difference("reference"),
+        score=measured["finalist"].primary,
+        difference=measured["finalist"].primary_difference("reference"),
         seconds=result["seconds"],
         note=f"outside {', '.join(budget.text for budget in missed)}" if missed and len(budgets) > 1 else "",
     )
+    return {**row, "room": _room(budgets[0], found)}
+
+
+def _room(budget: Budget, found: Evaluation) -> float | None:
+    """Return how far what is judged lies beyond the value itself; None where that is not a number."""
+    difference = found.primary_difference("reference")
+    rooms = {
+        "value": Z95 * found.primary.standard_error,
+        "paired": budget.metric.badness(difference.worse_end(budget.metric) - difference.value),
+    }
+    used = {"value" if term.kind == "value" else "paired" for term in budget.terms}
+    room = min(rooms[kind] for kind in used)
+    return room if math.isfinite(room) else None
 
 
 def _row(

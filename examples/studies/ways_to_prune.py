@@ -155,13 +155,8 @@ def _table(records: Sequence[Mapping[str, Any]]) -> str:
             widths = " / ".join(map(str, one["widths"].values()))
             lines.append(f"| as long ({one['ratio']:.2f}) | {name} ({widths}) | {_scores([one])} | |")
     cpu = records[0]["machine"]["cpu"]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"FID, mean of {len(records)} seeds [lowest, highest]; in brackets the time ÷ that of equal shares. {cpu}, 1 thread.",
-        ]
-    )
+    told = f"FID, mean of {len(records)} seeds [lowest, highest]; of widths their time ÷ that of equal shares. {cpu}."
+    return "\n".join([*lines, "", told])
 
 
 def _scores(rows: Sequence[Mapping[str, Any]]) -> str:

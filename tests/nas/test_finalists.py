@@ -48,9 +48,9 @@ def chosen(candidates: list[Candidate], count: int) -> list[Finalist]:
     return found
 
 
-def ended(one: Candidate, difference: float, half: float = 0.0) -> dict[str, Any]:
-    ends = [difference - half, difference + half]
-    return {"id": one.id, "difference": {"value": difference, "ci95": ends}, "inside": False}
+def ended(one: Candidate, difference: float, room: float = 0.0, *, inside: bool = False) -> dict[str, Any]:
+    gap = {"value": difference, "ci95": [difference, difference]}
+    return {"id": one.id, "difference": gap, "room": room, "inside": inside, "ratio": one.ratio}
 
 
 def test_promising_members_of_the_front_fastest_first(candidate):
@@ -103,6 +103,43 @@ def test_what_became_of_others_corrects_what_is_expected(candidate):
     assert everybody.finalist(c, [{"id": "a", "difference": None}]).predicted == pytest.approx(5.0)
 
 
+def test_once_one_is_inside_only_much_faster_promising_ones_are_left(candidate):
+    """At two thirds of its time, or less. The first had twice the excess, the last what was predicted: 1.5 times."""
+    a, b, c, d = (
+        candidate(name, ratio, 4 + 27 * excess, 4 + 9 * excess)
+        for name, ratio, excess in (("a", 0.1, 1.9), ("b", 0.2, 1.3), ("c", 0.7, 1.1), ("d", 0.9, 0.5))
+    )
+    everybody = field(a, b, c, d)
+    rows = [ended(a, 3.8), ended(d, 0.5, inside=True)]
+    assert everybody.next(rows, ["a", "d"]).candidate.id == "b"  # 1.5 * 1.3 is inside
+    assert everybody.next(rows, ["a", "b", "d"]) is None  # c is inside too, and hardly faster than d
+    assert everybody.next([ended(a, 3.8), ended(d, 1.0, inside=True)], ["a", "d"]) is None  # b at twice 1.3 is not
+
+
+def test_who_is_finished_stands_in_nobodys_way(candidate):
+    """The first was expected to beat the second in both, and failed."""
+    a, b = candidate("a", 0.1, 4 + 27, 4 + 9), candidate("b", 0.12, 4 + 30, 4 + 10)
+    assert field(a, b).next([], ["a"]) is None  # as long as it is being trained
+    for row in (ended(a, 5.0), {"id": "a", "difference": None, "inside": None, "ratio": a.ratio}):
+        assert field(a, b).next([row], ["a"]).candidate.id == "b"
+
+
+def test_a_correction_of_small_scores(candidate):
+    """KID: an excess of 0.0004 that came to 0.004."""
+    teacher = Score("kid", "x", 400, (0, 3), 0.002, 0.0002)
+    a, b = candidate("a", 0.1, 0.002 + 0.0108, 0.002 + 0.0036), candidate("b", 0.2, 0.002 + 0.0054, 0.002 + 0.0018)
+    small = Field([a, b], teacher, Budget.parse("kid<=+0.002"), SCHEDULE)
+    assert small.finalist(b, []).predicted == pytest.approx(0.0022)
+    assert small.finalist(b, [ended(a, 0.004)]).predicted == pytest.approx(0.004)
+
+
+def test_who_is_better_than_the_teacher_stays_so(candidate):
+    better = candidate("a", 0.1, 3.5, 3.0)
+    assert field(better).finalist(better, []).predicted == 3.0
+    other = candidate("b", 0.2, 4 + 27, 4 + 9)
+    assert field(better, other).finalist(better, [ended(other, 2.0)]).predicted == 3.0
+
+
 def test_matching_lowers_what_is_expected_of_a_perfect_student(candidate):
     """0.85 of (4 + 2) and of 4: the predicted excess over the teacher's part is 1.7; it came to 3.4 = 4 + 2.8 - 3.4."""
     one = candidate("a", 0.1, 4 + 54, 4 + 18)
@@ -151,7 +188,7 @@ def train(make_context, scripted, candidate, monkeypatch, tmp_path):
         genotypes = list(zip("abcdef", context.space.genotypes(), inside, strict=False))
         entrants: list[Candidate] = []
         for index, (name, genotype, _) in enumerate(genotypes):
-            one = candidate(name, 0.1 * (index + 1), 4 + 54 - index, 4 + 18 - index)
+            one = candidate(name, 0.1 * (index + 1), 4 + 54 / (index + 1), 4 + 18 / (index + 1))
             one.genotype = dict(genotype)
             entrants.append(one)
 
@@ -164,7 +201,8 @@ def train(make_context, scripted, candidate, monkeypatch, tmp_path):
                 "inside": verdict,
                 "ratio": finalist.candidate.ratio,
                 "quality": {"value": 9.0 + "abcdef".index(finalist.candidate.id)},
-                "difference": None,
+                "difference": {"value": 1.0 if verdict else 2.5},
+                "room": 0.1,
                 "note": "",
             }
 
@@ -194,6 +232,18 @@ def test_slower_ones_are_not_trained_once_one_is_inside(train):
 def test_no_more_than_were_asked_for(train):
     record, executor = train(False, False, False, False, workers=2, count=3)
     assert [job["out"][-1] for job in executor.jobs] == ["a", "b", "c"]
+    assert record["winner"] == "a"
+
+
+def test_who_is_faster_goes_on_although_another_is_inside(train, make_context):
+    """Killed after b had finished inside, with a on its way; c would be slower."""
+    folder = make_context().folder
+    for name in "ac":
+        (folder.path / "finalists" / name).mkdir(parents=True)
+    row = {"id": "b", "ratio": {"value": 0.2}, "inside": True, "quality": {"value": 9.5}, "difference": None}
+    folder.finish("finalists/b", row)
+    record, executor = train(True, True, True, True)
+    assert [job["out"][-1] for job in executor.jobs] == ["a"]
     assert record["winner"] == "a"
 
 

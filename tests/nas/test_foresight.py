@@ -22,3 +22,14 @@ def test_twice_as_wide_for_a_quarter_of_the_pictures():
     assert found.differences["b"]["fid"].value == 1.5
     assert found.differences["b"]["fid"].ci95 == pytest.approx((0.5, 2.9))
     assert found.differences["b"]["accuracy"] == gaps["accuracy"]
+
+
+class Many:
+    seen, held_out = range(40_000), range(10_000)
+
+
+def test_no_wider_where_as_many_pictures_are_looked_at():
+    """KID takes 10,000 of either, so it has the same error on both; FID takes all."""
+    scores = {name: Score(name, "x", 10, (0,), 1.0, 0.1) for name in ("fid", "kid")}
+    found = foreseen({"a": Evaluation(scores, {})}, Many)["a"]
+    assert {name: one.standard_error for name, one in found.scores.items()} == pytest.approx({"fid": 0.2, "kid": 0.1})
