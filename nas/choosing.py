@@ -46,6 +46,15 @@ class Field:
     budget: Budget
     schedule: Schedule
 
+    @property
+    def size(self) -> int:
+        """How many there are at most."""
+        return len(self._complete)
+
+    @property
+    def _complete(self) -> list[Candidate]:
+        return [one for one in self.candidates if one.outcome == COMPLETE]
+
     def next(self, rows: Sequence[Record], taken: Collection[str]) -> Finalist | None:
         """Return the fastest promising member of the front, else the one of the best prediction; None if none is left.
 
@@ -81,8 +90,7 @@ class Field:
     def _front(self, rows: Sequence[Record]) -> list[Finalist]:
         """Return the members of the front, fastest first."""
         finished = {row["id"] for row in rows}
-        open_ = [one for one in self.candidates if one.outcome == COMPLETE and one.id not in finished]
-        expected = {one.id: self.finalist(one, rows) for one in open_}
+        expected = {one.id: self.finalist(one, rows) for one in self._complete if one.id not in finished}
         ends = [Standing(one.candidate.id, ratio_of(one.candidate), one.predicted, 0.0) for one in expected.values()]
         return [expected[end.id] for end in front(ends)]
 

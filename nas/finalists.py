@@ -53,6 +53,7 @@ def train_finalists(
         return record
     schedule = final_schedule(context)
     results, begun = _left_behind(context, field)
+    count = min(count, field.size)
     running: dict[Future[Result], tuple[Finalist, Job]] = {}
     progress.start("finalists", count * total_steps(schedule), "steps")
     while True:
