@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.files import read_json, sha256_file
@@ -32,6 +33,7 @@ def deployed(folder: Path, *inputs: InputSpec, channels: int = 1) -> Path:
     genotype = {"body": "mlp", "hidden": 64, "layers": 1, "activation": "relu", "output": "tanh"}
     if len(inputs) > 1:
         genotype["class_into"] = "stem"
+    torch.manual_seed(0)
     generator = Generator.from_genotype(space, genotype, inputs, ImageShape(channels, 16, 16))
     export_onnx(generator, folder / "made" / "model.onnx")
     write_program(folder / "deploy", {"fp32": folder / "made" / "model.onnx"})
@@ -70,7 +72,7 @@ def test_it_draws_what_the_model_draws_with_numpy_and_onnxruntime_alone(bare, tm
     z = np.random.default_rng(3).standard_normal((5, 8)).astype(np.float32)
     images = onnxruntime.InferenceSession(folder / "model.onnx").run(None, {"z": z})[0]
     wanted = np.rint((np.clip(images[4, 0], -1, 1) + 1) * 127.5)
-    assert np.array_equal(found[16:, 16:32], wanted)
+    assert np.abs(found[16:, 16:32] - wanted).max() <= 1  # another process may add in another order: half a level
 
 
 def test_colours_classes_and_one_class_for_all(bare, tmp_path):
