@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -51,9 +51,11 @@ def rank_channels(
     (arXiv:2403.13548), who take the gradient of the filter's weights, and steps along principal components.
 
     Raises:
-        CompressError: ranking by anything but "weight" without ``inputs``; by "latent" where no input is a float; by a
-            derivative that is not finite.
+        CompressError: no such ranking; by anything but "weight" without ``inputs``; by "latent" where no input is a
+            float; by a derivative that is not finite.
     """
+    if by not in get_args(Importance):
+        raise CompressError(f"Channels are ranked by {', '.join(get_args(Importance))}; found {by!r}. Correct it.")
     if by == "weight":
         return {group.name: _folded_norms(module, group) for group in groups}
     if inputs is None:

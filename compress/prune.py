@@ -86,10 +86,13 @@ def _cut(
 
 
 def _nearest(whole: Generator, others: Sequence[Generator], rows: Mapping[str, Array]) -> Generator:
-    """Return the one of ``others`` that draws the nearest pictures to those of ``whole``; of equals the first."""
+    """Return the one of ``others`` that draws the nearest pictures to those of ``whole``.
+
+    Of equals the first; NaN is the farthest.
+    """
     wanted = run_module(whole.module, rows)
     errors = [float(np.mean((run_module(one.module, rows) - wanted) ** 2)) for one in others]
-    return others[int(np.argmin(errors))]
+    return others[int(np.argmin(np.nan_to_num(errors, nan=np.inf)))]
 
 
 def equal_shares(groups: Sequence[ChannelGroup], ratio: float, multiple: int) -> dict[str, int]:

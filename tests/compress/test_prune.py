@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 from compress.errors import CompressError
 from compress.generator import Edit, Generator
 from compress.importance import rank_channels
-from compress.prune import assert_pruned_is_masked, best_channels, kept_count, prune
+from compress.prune import _nearest, assert_pruned_is_masked, best_channels, kept_count, prune
 from search_spaces.channels import ChannelGroup, Slice, keep_channels
 from search_spaces.norms import ConditionalNorm
 
@@ -154,6 +155,19 @@ def test_pruned_is_masked(request, name, importance, latents):
         assert after.size == max(8, before.size // 2)
     kept = pruned.edits[-1].settings["kept"]
     assert assert_pruned_is_masked(generator.module, pruned.module, kept, few) <= 1e-5
+
+
+def test_a_ranking_that_is_not_there(low16):
+    with pytest.raises(CompressError, match="weight, output, taylor, latent; found 'l1'"):
+        prune(low16, 0.5, importance="l1")
+
+
+def test_pictures_that_are_no_numbers_are_the_farthest(low16, latents):
+    broken = replace(low16, module=copy.deepcopy(low16.module))
+    with torch.no_grad():
+        for weight in broken.module.parameters():
+            weight.fill_(np.nan)
+    assert _nearest(low16, [broken, low16], latents) is low16
 
 
 def test_widths_by_name(dcgan16, latents):
