@@ -129,7 +129,7 @@ def _sample(side: Side) -> Sample:
 
 def run(
     folder: Path,
-    todo: Iterable[Case],
+    todo: Sequence[Case],
     rule: Rule,
     *,
     load: int = 0,
@@ -142,18 +142,17 @@ def run(
         todo: Which gates.
         rule: Of every gate.
         load: Processes that keep a core busy meanwhile; rows of another load are other rows.
-        on_row: Hears of every row, also of those that were there.
+        on_row: Hears of every new row.
     """
-    known = {(row["size"], row["twin"], row["number"]): row for row in read_rows(folder) if row["load"] == load}
-    todo = list(todo)
+    known = {(row["size"], row["twin"], row["number"]) for row in rows_of(folder, todo, load)}
     sizes = {case.size for case in todo}
     twins = {size.name: prepare(folder, size) for size in SIZES if size.name in sizes}  # with nobody busy
     with busy(load):
         for case in todo:
-            row = known.get(case.key)
-            if row is None:
-                row = {**_run_one(folder, case, twins[case.size], rule), "load": load}
-                _append(folder, row)
+            if case.key in known:
+                continue
+            row = {**_run_one(folder, case, twins[case.size], rule), "load": load}
+            _append(folder, row)
             if on_row:
                 on_row(row)
 
@@ -186,6 +185,13 @@ def _verified(twin: Any) -> list[float] | None:
 def _append(folder: Path, row: Row) -> None:
     with (folder / "runs.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def rows_of(folder: Path, todo: Iterable[Case], load: int) -> list[Row]:
+    """Return the rows of ``todo`` that there are beside ``load`` busy processes. Raises what ``read_rows`` does."""
+    keys = {case.key for case in todo}
+    rows = [row for row in read_rows(folder) if row["load"] == load]
+    return [row for row in rows if (row["size"], row["twin"], row["number"]) in keys]
 
 
 def read_rows(folder: Path) -> list[Row]:

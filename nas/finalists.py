@@ -55,7 +55,8 @@ def train_finalists(
     results, begun = _left_behind(context, field)
     count = min(count, field.size)
     running: dict[Future[Result], tuple[Finalist, Job]] = {}
-    progress.start("finalists", count * total_steps(schedule), "steps")
+    trained = len(results) * total_steps(schedule) + sum(read_progress(_folder_of(context, one.id)) for one in begun)
+    progress.start("finalists", count * total_steps(schedule), "steps", done=trained)
     while True:
         begun = [one for one in begun if ratio_of(one) < fastest_inside(results)]
         while len(running) < min(executor.workers, count - len(results)):

@@ -6,8 +6,11 @@ from typing import Protocol
 class Progress(Protocol):
     """Hears of tasks: ``start``, any number of ``update``, then ``finish``; tasks may overlap."""
 
-    def start(self, task: str, total: float, unit: str) -> None:
-        """A task of ``total`` units begins (``unit`` is a plural noun: steps, trials)."""
+    def start(self, task: str, total: float, unit: str, *, done: float = 0) -> None:
+        """A task of ``total`` units begins (``unit`` is a plural noun: steps, trials).
+
+        ``done`` of them were finished by an earlier process: they say nothing about the time that is left.
+        """
 
     def update(self, task: str, done: float, note: str = "") -> None:
         """``done`` units of the task are finished; ``note`` is a few words on the latest of them."""
@@ -22,7 +25,7 @@ class Progress(Protocol):
 class Silent:
     """A progress that nobody watches."""
 
-    def start(self, task: str, total: float, unit: str) -> None:
+    def start(self, task: str, total: float, unit: str, *, done: float = 0) -> None:
         """Say nothing."""
 
     def update(self, task: str, done: float, note: str = "") -> None:

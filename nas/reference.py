@@ -130,7 +130,7 @@ def _train(context: Context, trainer: Trainer, progress: Progress) -> list[Recor
     curve = [point for point in _read_curve(curve_file) if point["step"] <= trainer.step]
     save = Saver(trainer.save, checkpoint)
     metric = context.metrics[0].upper()
-    progress.start("reference", config.steps + config.observer, "steps")
+    progress.start("reference", config.steps + config.observer, "steps", done=trainer.step)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(context.experiment.search.workers)

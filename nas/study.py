@@ -84,10 +84,10 @@ class Search:
     def run(self) -> None:
         """Search until trials, proposals or minutes are used up, then finish what is running."""
         self._began = self._clock()
-        self._progress.start("search", self._config.trials, "trials")
+        self._waiting = self._adopt()
+        self._progress.start("search", self._config.trials, "trials", done=min(self.trained, self._config.trials))
         if self._screen.warning:
             self._progress.say(self._screen.warning)
-        self._waiting = self._adopt()
         while True:
             while len(self._running) < self._executor.workers:
                 candidate = self._next()

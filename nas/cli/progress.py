@@ -62,10 +62,10 @@ class RichProgress:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def start(self, task: str, total: float, unit: str) -> None:
+    def start(self, task: str, total: float, unit: str, *, done: float = 0) -> None:
         """A task begins, with a bar of its own."""
         self._drop(task)
-        identity = self._bars.add_task(escape(task), total=total, unit=unit, note="")
+        identity = self._bars.add_task(escape(task), total=total, completed=done, unit=unit, note="")
         self._ids[task] = _Shown(identity, self._clock())
         self._draw(at_once=True)
 
@@ -109,11 +109,12 @@ class PlainProgress:
         self._clock = clock
         self._tasks: dict[str, _Line] = {}
 
-    def start(self, task: str, total: float, unit: str) -> None:
-        """A task begins."""
+    def start(self, task: str, total: float, unit: str, *, done: float = 0) -> None:
+        """A task begins, or goes on."""
         now = self._clock()
-        self._tasks[task] = _Line(total, unit, began=now, written=now)
-        self._write(f"{task}: {_number(total)} {unit}")
+        self._tasks[task] = _Line(total, unit, done, began=now, written=now)
+        known = f", {_number(done)} done before" if done else ""
+        self._write(f"{task}: {_number(total)} {unit}{known}")
 
     def update(self, task: str, done: float, note: str = "") -> None:
         """A line with the time left, unless the last one is younger than ten seconds."""
@@ -121,7 +122,8 @@ class PlainProgress:
         if line is None or now - line.written < LINE_EVERY_S:
             return
         line.written = now
-        left = (now - line.began) * (line.total - done) / done if done > 0 else None
+        here = done - line.first
+        left = (now - line.began) * (line.total - done) / here if here > 0 else None
         parts = [f"{_number(done)} of {_number(line.total)} {line.unit}"]
         parts += [f"{_duration(max(left, 0.0))} left"] if left is not None else []
         parts += [note] if note else []
@@ -149,6 +151,7 @@ class _Shown:
 class _Line:
     total: float
     unit: str
+    first: float  # units that were done before
     began: float
     written: float
 

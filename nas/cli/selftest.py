@@ -31,7 +31,7 @@ def selftest(
     """
     from benchmarks.files import write_json
     from benchmarks.fingerprint import fingerprint
-    from benchmarks.selftest import cases, operating_curve, prepare, read_rows, run
+    from benchmarks.selftest import cases, operating_curve, prepare, rows_of, run
     from benchmarks.twins import SIZES
     from nas.cli.gate import read_rule
     from nas.cli.progress import show_progress
@@ -39,7 +39,6 @@ def selftest(
     names = [name.strip() for name in sizes.split(",")]
     _check_sizes(names)
     rule, todo = read_rule(catch, budget, 1), cases(names, runs)
-    counted = 0
     with show_progress(stderr_console(), quiet=quiet) as progress:
         wanted_sizes = [size for size in SIZES if size.name in names]
         progress.start(_TWINS, len(wanted_sizes), "models")
@@ -47,7 +46,8 @@ def selftest(
             prepare(out, size)
             progress.update(_TWINS, number, size.name)
         progress.finish(_TWINS)
-        progress.start(_TASK, len(todo), "gates")
+        counted = len(rows_of(out, todo, load))
+        progress.start(_TASK, len(todo), "gates", done=counted)
 
         def told(row: dict[str, Any]) -> None:
             nonlocal counted
@@ -56,9 +56,7 @@ def selftest(
 
         run(out, todo, rule, load=load, on_row=told)
         progress.finish(_TASK)
-    wanted = {(load, *case.key) for case in todo}
-    rows = [row for row in read_rows(out) if (row["load"], row["size"], row["twin"], row["number"]) in wanted]
-    curve = operating_curve(rows)
+    curve = operating_curve(rows_of(out, todo, load))
     facts = {"catch": rule.catch, "budget_s": rule.budget_s, "load": load, "machine": fingerprint().to_json()}
     write_json(out / f"curve-load{load}.json", {"schema": 1, **facts, "lines": curve})
     stdout_console().print(_table(curve))

@@ -473,6 +473,22 @@ def test_plain_progress_writes_at_most_every_ten_seconds():
     ]
 
 
+def test_what_an_earlier_process_did_says_nothing_about_the_time_left():
+    lines: list[str] = []
+    clock = Clock()
+    progress = PlainProgress(lines.append, clock)
+    progress.start("self-test", 1000, "gates", done=900)
+    clock.now = 10.0
+    progress.update("self-test", 900)
+    clock.now = 20.0
+    progress.update("self-test", 910)
+    assert lines == [
+        "self-test: 1,000 gates, 900 done before",
+        "self-test: 900 of 1,000 gates",
+        "self-test: 910 of 1,000 gates, 3 min 0 s left",
+    ]
+
+
 def test_bars_on_a_terminal():
     clock = Clock()
     console = Console(force_terminal=True, width=100, color_system=None, record=True)
