@@ -1,7 +1,7 @@
 """Operations that move channels, run as layers of their own, so that a tracer of layers sees where channels go.
 
-A reshape, a split, a concatenation, GLU, PixelShuffle: each call becomes a ``Bridge``, whose pairs of indices are read
-from the real shapes.
+A reshape, a split, a concatenation, GLU, PixelShuffle, a product of activations as in attention: each call becomes a
+``Bridge``, whose pairs of indices are read from the real shapes.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from compress.carried import Product, Watch, product_of
 from compress.errors import CompressError
 
 _REGROUPING = {
@@ -29,6 +31,7 @@ _REGROUPING = {
     torch.pixel_unshuffle,
 }
 _SPLITTING = {torch.Tensor.chunk, torch.chunk, torch.Tensor.split, torch.split}
+_TAKING_APART = {torch.Tensor.unbind, torch.unbind, torch.Tensor.__iter__}
 _JOINING = {torch.cat, torch.concat, torch.concatenate}
 
 
@@ -48,6 +51,7 @@ class Bridge(nn.Module):
         super().__init__()
         self.sizes = (0, 0)
         self.pairs: tuple[tuple[int, int], ...] = ()
+        self.tied: list[Bridge] = []  # reads the same channels; a list, so that it is no part of this module
 
     def forward(
         self, x: torch.Tensor, value: torch.Tensor, sizes: tuple[int, int], pairs: Iterable[tuple[int, int]]
@@ -87,12 +91,13 @@ class Told(nn.Module):
         super().__init__()
         self.module = module.eval()
         self.bridges = nn.ModuleList()
+        self._axes: list[list[int | None]] = []
         for parameter in module.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
 
     def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
         """Return the images, times one: so the last node is an operation, never a layer."""
-        with _Bridging(self.bridges):
+        with _Bridging(self.bridges, self._axes):
             images = self.module(**inputs)
         if not isinstance(images, torch.Tensor) or not images.requires_grad:
             raise CompressError("forward must return one tensor through which gradients flow to the weights")
@@ -104,6 +109,9 @@ class Told(nn.Module):
 
     def rehearse(self, inputs: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
         """Lay the bridges and return the layers in the order of their first call."""
+        with Watch(_REGROUPING) as watch, watch.layers(self.module):
+            self.module(**inputs)
+        self._axes = watch.axes
         order: dict[str, None] = {}
 
         def note(name: str) -> Callable[..., None]:
@@ -117,21 +125,33 @@ class Told(nn.Module):
 
 
 class _Bridging(TorchFunctionMode):
-    """Runs the operations that move channels through bridges, in the order of the calls."""
+    """Runs the operations that move channels through bridges, in the order of the calls.
 
-    def __init__(self, bridges: nn.ModuleList) -> None:
+    Args:
+        bridges: Gets those that are missing.
+        axes: What ``Watch`` noted in a run of the same calls.
+    """
+
+    def __init__(self, bridges: nn.ModuleList, axes: Sequence[Sequence[int | None]]) -> None:
         super().__init__()
         self._bridges, self._laid = bridges, 0
+        self._axes = iter(axes)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Return what ``func`` returns, with as many bridges in its graph as channels move."""
         kwargs = kwargs or {}
         first: Any = args[0] if args else next(iter(kwargs.values()), None)
-        if func in _REGROUPING:
-            return self._regroup(first, func(*args, **kwargs))
+        if func in _REGROUPING and args:
+            return self._regroup(first, func(*args, **kwargs), lambda x: func(x, *args[1:], **kwargs))
+        if product := product_of(func, args):
+            return self._multiply(product, func(*args, **kwargs), next(self._axes))
         if func in _SPLITTING:
             dim = kwargs.get("dim", args[2] if len(args) > 2 else 0)
             return self._split(first, func(*args, **kwargs), dim)
+        if func in _TAKING_APART:
+            dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+            parts = tuple(first.select(dim, index) for index in range(first.shape[dim]))
+            return iter(parts) if func is torch.Tensor.__iter__ else parts
         if func is functional.glu:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else -1)
             value, gate = self._split(first, first.chunk(2, dim), dim)
@@ -150,15 +170,56 @@ class _Bridging(TorchFunctionMode):
         made: torch.Tensor = self._bridges[self._laid - 1](x, value, sizes, pairs)
         return made
 
-    def _regroup(self, x: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-        """Bridge (N, a, ...) -> (N, b, ...), where a is a multiple of b or b of a."""
+    @property
+    def _latest(self) -> Bridge:
+        """The bridge that was laid last."""
+        bridge = self._bridges[self._laid - 1]
+        assert isinstance(bridge, Bridge)
+        return bridge
+
+    def _regroup(self, x: Any, made: torch.Tensor, places: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Bridge a reshape of ``x`` to ``made``: which index along one axis becomes which along another.
+
+        Args:
+            x: Before.
+            made: After.
+            places: Does the same to a tensor of that shape.
+        """
+        axis, to = next(self._axes)
         if not x.requires_grad or x.dtype != made.dtype or min(x.ndim, made.ndim) < 2 or len(x) != len(made):
             return made
-        a, b = x.shape[1], made.shape[1]
-        if max(a, b) % min(a, b):
+        axis, to = axis or 1, to or 1
+        a, b = x.shape[axis], made.shape[to]
+        index = torch.arange(a, device=x.device).reshape([-1 if k == axis else 1 for k in range(x.ndim)])
+        after = places(index.expand(x.shape))[:1].movedim(to, 0).flatten(1).cpu().numpy()
+        pairs = np.unique(after * b + np.arange(b)[:, None])  # source * b + target
+        if len(pairs) > max(a, b):  # an index becomes several that are also made of others
             return made
-        many = max(a, b)
-        return self._lay(x, made, (a, b), [(k * a // many, k * b // many) for k in range(many)])
+        return self._lay(x, made, (a, b), [divmod(int(pair), b) for pair in pairs])
+
+    def _multiply(self, product: Product, made: torch.Tensor, axes: Sequence[int | None]) -> torch.Tensor:
+        """Bridge each operand to the product: its channels are those of the product, or were summed over.
+
+        Channels of two operands that are summed over together are the same ones. Where neither holds of an operand,
+        nothing is bridged.
+        """
+        own = [letters[axis] if axis else None for letters, axis in zip(product.letters, axes, strict=True)]
+        summed = [letter for letter in own if letter and letter not in product.made]
+        stay = {letter for letter in own if letter and letter in product.made}
+        if not any(own) or len(stay) > 1 or any(summed.count(letter) < 2 for letter in summed):
+            return made
+        to = made.shape[product.made.index(stay.pop()) if stay else 1]
+        whole, readers = made.detach(), dict[str, list[Bridge]]()
+        for x, letter, axis in zip(product.operands, own, axes, strict=True):
+            if not x.requires_grad:
+                continue
+            size = x.shape[axis or 1]
+            pairs = [(k, k) for k in range(size)] if letter and letter not in summed else []
+            whole = whole + self._lay(x, torch.zeros_like(made), (size, to), pairs)
+            readers.setdefault(letter or "", []).append(self._latest)
+        for letter in set(summed):
+            readers[letter][0].tied = readers[letter][1:]
+        return whole
 
     def _split(self, x: torch.Tensor, parts: Sequence[torch.Tensor], dim: int) -> Sequence[torch.Tensor]:
         """Bridge (N, a, ...) -> parts of it, if these are not rows."""

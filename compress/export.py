@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 import torch
 from torch import nn
+from torch._dynamo.exc import UserError
+from torch.jit._trace import TracerWarning
 
 from benchmarks.files import write_bytes
 from benchmarks.inputs import METADATA_KEY, InputSpec, dump_specs
@@ -55,7 +57,8 @@ def export_onnx(
         path: The file; written whole or not at all.
         opset: ONNX operator set.
         fast: The TorchScript exporter, about 50 ms, for candidates; False: the dynamo exporter and onnxslim, about
-            2 s, for what ships. Both give the same optimised graph for the spaces of this project.
+            2 s, for what ships. The first makes way to the second where it made a number of a size (``len(z)``). Both
+            give the same optimised graph for the spaces of this project.
         metadata: More keys and values.
 
     Raises:
@@ -164,8 +167,8 @@ def _trace(module: nn.Module, specs: Sequence[InputSpec], *, opset: int, fast: b
     rows = _example(specs)
     wrapper = _Positional(module, tuple(rows))
     arguments = tuple(rows.values())
-    with evaluating(wrapper), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside torch's exporters, several per call
+    with evaluating(wrapper), torch.no_grad(), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")  # deprecations inside torch's exporters, several per call, go nowhere
         shape = tuple(wrapper(*arguments).shape)
         if len(shape) != 4 or shape[0] != _TRACED_BATCH:
             raise CompressError(
@@ -173,6 +176,8 @@ def _trace(module: nn.Module, specs: Sequence[InputSpec], *, opset: int, fast: b
             )
         try:
             model = (_torchscript if fast else _dynamo)(wrapper, arguments, opset)
+            if fast and any(issubclass(one.category, TracerWarning) for one in told):
+                model = _dynamo(wrapper, arguments, opset)  # a size became a number, as by len(z)
         except Exception as error:  # the exporters raise dozens of unrelated types
             raise CompressError(f"torch could not export this module: {error}. Try fast={not fast}.") from error
     _name_axes(model, shape)
@@ -201,19 +206,17 @@ def _torchscript(wrapper: _Positional, arguments: tuple[torch.Tensor, ...], opse
 
 
 def _dynamo(wrapper: _Positional, arguments: tuple[torch.Tensor, ...], opset: int) -> onnx.ModelProto:
-    batch = torch.export.Dim(_BATCH_AXIS)
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)  # it warns that torchvision, which nothing here needs, is not installed
     try:
         program = torch.onnx.export(
-            wrapper,
-            arguments,
+            _captured(wrapper, arguments),
+            (),
             dynamo=True,
             opset_version=opset,
             input_names=list(wrapper.names),
             output_names=[OUTPUT_NAME],
-            dynamic_shapes=(tuple({0: batch} for _ in arguments),),  # of the one variadic parameter
             external_data=False,
             verbose=False,
         )
@@ -221,6 +224,19 @@ def _dynamo(wrapper: _Positional, arguments: tuple[torch.Tensor, ...], opset: in
         log.setLevel(level)
     assert program is not None
     return program.model_proto
+
+
+def _captured(wrapper: _Positional, arguments: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+    """Return the program of any batch. ``len(z)`` is a number where Python runs, and a size where bytecode is read.
+
+    (Left to itself, ``torch.onnx.export`` goes on to a draft in which the batch is the traced one.)
+    """
+    batch = torch.export.Dim(_BATCH_AXIS)
+    shapes = (tuple({0: batch} for _ in arguments),)  # of the one variadic parameter
+    try:
+        return torch.export.export(wrapper, arguments, dynamic_shapes=shapes, strict=False)
+    except UserError:
+        return torch.export.export(wrapper, arguments, dynamic_shapes=shapes, strict=True)
 
 
 def _name_axes(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:

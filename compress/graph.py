@@ -65,6 +65,9 @@ def trace_links(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Links:
     for bridge in bridges:
         for source, target in bridge.pairs:
             forest.join(Index(names[bridge], "in", source), Index(names[bridge], "out", target))
+        for other in bridge.tied:
+            for k in range(bridge.sizes[0]):
+                forest.join(Index(names[bridge], "in", k), Index(names[other], "in", k))
     for name in order:
         if isinstance(norm := told.module.get_submodule(name), nn.GroupNorm):
             _join_groups(forest, norm, name)

@@ -107,7 +107,7 @@ def _carried_scale(module: nn.Module, part: Slice) -> torch.Tensor | None:
     conditional norm by their root mean square. Its shifts per class are left out, as a norm's shift is.
     """
     layer = module.get_submodule(part.module)
-    if isinstance(layer, _BatchNorm | _InstanceNorm | nn.GroupNorm):
+    if isinstance(layer, _BatchNorm | _InstanceNorm | nn.GroupNorm | nn.LayerNorm):
         return _norm_scale(layer)
     if isinstance(layer, nn.PReLU):
         return torch.ones(layer.num_parameters, dtype=torch.float64)
@@ -122,26 +122,25 @@ def _carried_scale(module: nn.Module, part: Slice) -> torch.Tensor | None:
     return None
 
 
-def _norm_scale(norm: _BatchNorm | _InstanceNorm | nn.GroupNorm) -> torch.Tensor:
+def _norm_scale(norm: _BatchNorm | _InstanceNorm | nn.GroupNorm | nn.LayerNorm) -> torch.Tensor:
     """Return |gamma| / sqrt(running variance + epsilon), float64 (features,); 1 for what a norm has not."""
     scale = torch.ones(axis_size(norm, "out"), dtype=torch.float64)
     if norm.weight is not None:
         scale = norm.weight.detach().double().cpu().abs()
-    if not isinstance(norm, nn.GroupNorm) and norm.running_var is not None:
+    if not isinstance(norm, nn.GroupNorm | nn.LayerNorm) and norm.running_var is not None:
         scale = scale / (norm.running_var.detach().double().cpu() + norm.eps).sqrt()
     return scale
 
 
 def _output_changes(module: nn.Module, groups: Sequence[ChannelGroup], inputs: Mapping[str, Array]) -> dict[str, Array]:
     whole = run_module(module, inputs)
-    probe = copy.deepcopy(module)
     changes: dict[str, Array] = {}
     for group in groups:
         changes[group.name] = np.zeros(group.size)
         for channel in range(group.size if group.size > 1 else 0):
+            probe = copy.deepcopy(module)
             silence(probe, {group.name: [c for c in range(group.size) if c != channel]}, groups)
             changes[group.name][channel] = np.mean((run_module(probe, inputs) - whole) ** 2)
-            probe.load_state_dict(module.state_dict())
     return changes
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
@@ -95,7 +96,8 @@ def zero_channels(
     """Silence, in place and without changing a shape, every channel that ``keep_channels`` would remove.
 
     The producers' weights and biases and the scales and shifts of norms, also those of every class, become 0. The
-    output in eval mode then equals that of the pruned module, provided that the activations map 0 to 0.
+    output in eval mode then equals that of the pruned module, provided that the activations map 0 to 0. A layer norm
+    takes mean and variance over the channels that stay from then on, as the pruned one does.
 
     Raises:
         SearchSpaceError: as ``keep_channels``.
@@ -104,11 +106,33 @@ def zero_channels(
         if cut.axis == "in":
             continue
         removed = (~cut.kept).nonzero().flatten()
+        if isinstance(cut.layer, nn.LayerNorm):
+            _mask_statistics(cut.layer, cut.kept)
+            continue
         with torch.no_grad():
             for name, dimension in _tensors(cut.layer, "out").items():
                 if name in {"weight", "bias"}:
                     tensor = getattr(cut.layer, name)
                     tensor.index_fill_(dimension, removed.to(tensor.device), 0.0)
+
+
+class _MaskedLayerNorm(nn.LayerNorm):
+    """A layer norm of the kept channels (the last axis of x) alone; the others become 0."""
+
+    kept: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        own = self.kept.to(x.device)
+        weight, bias = (None if tensor is None else tensor[own] for tensor in (self.weight, self.bias))
+        made = torch.zeros_like(x)
+        made[..., own] = functional.layer_norm(x[..., own], (int(own.sum()),), weight, bias, self.eps)
+        return made
+
+
+def _mask_statistics(layer: nn.LayerNorm, kept: torch.Tensor) -> None:
+    layer.__class__ = _MaskedLayerNorm
+    assert isinstance(layer, _MaskedLayerNorm)
+    layer.kept = kept
 
 
 @dataclass(frozen=True)
@@ -224,13 +248,15 @@ def _sizes(layer: nn.Module) -> dict[Axis, str]:
         return {"out": "num_features"}
     if isinstance(layer, nn.GroupNorm):
         return {"out": "num_channels"}
+    if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) == 1:
+        return {"out": "normalized_shape"}
     if isinstance(layer, nn.Embedding):
         return {"out": "embedding_dim"}
     if isinstance(layer, nn.PReLU):
         return {"out": "num_parameters"}
     raise SearchSpaceError(
-        "only Conv2d, ConvTranspose2d, Linear, BatchNorm, InstanceNorm, GroupNorm, Embedding and PReLU can be sliced, "
-        f"found {type(layer).__name__}; leave this layer out of the groups"
+        "only Conv2d, ConvTranspose2d, Linear, BatchNorm, InstanceNorm, GroupNorm, LayerNorm of one axis, Embedding "
+        f"and PReLU can be sliced, found {type(layer).__name__}; leave this layer out of the groups"
     )
 
 
@@ -244,6 +270,7 @@ def axis_size(layer: nn.Module, axis: Axis) -> int:
     if axis not in sizes:
         raise SearchSpaceError(f"{type(layer).__name__} has no axis {axis!r}; use {' or '.join(sizes)}")
     size = getattr(layer, sizes[axis])
+    size = size[0] if isinstance(layer, nn.LayerNorm) else size
     assert isinstance(size, int)
     return size
 
@@ -252,7 +279,7 @@ def _tensors(layer: nn.Module, axis: Axis) -> dict[str, int]:
     """Name of each tensor of ``layer`` that has ``axis`` -> the dimension along which it lies."""
     if isinstance(layer, _BatchNorm | _InstanceNorm):
         names = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), 0)
-    elif isinstance(layer, nn.GroupNorm):
+    elif isinstance(layer, nn.GroupNorm | nn.LayerNorm):
         names = {"weight": 0, "bias": 0}
     elif isinstance(layer, nn.Embedding):
         names = {"weight": 1}
@@ -287,4 +314,4 @@ def _slice_layer(layer: nn.Module, axis: Axis, index: torch.Tensor) -> None:
         layer.num_groups = len(index) * layer.num_groups // layer.num_channels
     sizes = ("out_channels", "in_channels", "groups") if is_depthwise(layer) else (_sizes(layer)[axis],)
     for size in sizes:
-        setattr(layer, size, len(index))
+        setattr(layer, size, (len(index),) if isinstance(layer, nn.LayerNorm) else len(index))

@@ -65,7 +65,7 @@ class RichProgress:
     def start(self, task: str, total: float, unit: str, *, done: float = 0) -> None:
         """A task begins, with a bar of its own."""
         self._drop(task)
-        identity = self._bars.add_task(escape(task), total=total, completed=done, unit=unit, note="")
+        identity = self._bars.add_task(escape(task), total=total, completed=int(done), unit=unit, note="")
         self._ids[task] = _Shown(identity, self._clock())
         self._draw(at_once=True)
 

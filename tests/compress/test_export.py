@@ -169,3 +169,22 @@ def test_sizes_read_in_forward_hide_nothing(tmp_path):
         path, tmp_path / "int8.onnx", inputs=draw_inputs(module.inputs, 64, 1), settings=QuantizeSettings(unfold=True)
     )
     assert ("ConvTranspose", "float32") not in optimised_operators(tmp_path / "int8.onnx")
+
+
+class Counting(nn.Module):
+    """Its forward asks how many rows there are: a number to a tracer."""
+
+    def __init__(self):
+        super().__init__()
+        self.inputs = (InputSpec("z", (8,), "float32", {"kind": "normal"}),)
+        self.head, self.last = nn.Linear(8, 32), nn.Conv2d(2, 1, 3, padding=1)
+
+    def forward(self, z):
+        return torch.tanh(self.last(self.head(z).view(len(z), -1, 4, 4)))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_forward_that_counts_rows_still_draws_any_number_of_them(tmp_path, fast):
+    module = Counting()
+    export_onnx(module, tmp_path / "model.onnx", fast=fast)
+    assert parity(module, tmp_path / "model.onnx", draw_inputs(module.inputs, 65, 0)).max_abs < 1e-6
