@@ -7,6 +7,7 @@ import scipy.stats
 import torch
 
 from benchmarks.inputs import InputSpec
+from compress import prior_task
 from compress.errors import CompressError
 from compress.export import export_onnx
 from compress.prior_task import DISTANCE, PriorTask, as_measure, difference, distance_to
@@ -68,6 +69,18 @@ def test_distance_is_a_share_of_half_of_the_range(low16_file, worse, latents):
     pictures = np.zeros((64, 1, 32, 32))
     one, other = (distance_to(low16_file, half)(pictures, latents) for half in (1.0, 127.5))
     assert other == pytest.approx(one / 127.5)
+
+
+@pytest.mark.parametrize(("room", "times"), [(2**28, 2), (0, 4)])
+def test_the_reference_draws_the_same_latents_once(low16_file, worse, monkeypatch, room, times):
+    """And again where there is no room to keep its pictures."""
+    drawn = []
+    monkeypatch.setattr(prior_task, "KEPT_BYTES", room)
+    own = prior_task.generate
+    monkeypatch.setattr(prior_task, "generate", lambda path, rows: drawn.append(path) or own(path, rows))
+    task = PriorTask(Z, {DISTANCE: distance_to(low16_file)}, rows=16, draws=2)
+    values = [task.measuring(task.measures).evaluate({"a": worse})["a"].primary.value for _ in range(2)]
+    assert (values[0], drawn.count(low16_file)) == (values[1], times)
 
 
 def test_what_is_not_finite_is_unknown():
