@@ -28,6 +28,7 @@ from compress.measure import FP32, Bench, calibration_inputs
 from compress.quantize import quantize
 from compress.quantize_settings import QuantizeSettings
 from compress.steps import REFERENCE
+from examples.studies.proof.matching import match
 from examples.studies.proof.pruned import prune_alone
 from examples.studies.proof.quantized import quantize_alone
 from nas.compressing import RunTask
@@ -51,7 +52,9 @@ SETTINGS = (  # a recovery takes one and a half minutes; the recipe has a quarte
     "search.final_match=300",
 )
 RESULTS = Path("docs/compression/dcgan")
-OURS, PLAIN, REWRITTEN, PRUNED = "ours", "quantize_static", "quantize_static, unfolded", "pruned by half"
+OURS, PLAIN, REWRITTEN = "ours", "quantize_static", "quantize_static, unfolded"
+PRUNED, MATCHED = "pruned by half", "pruned to our time"
+MATCH_S = 1.0  # of timing a width
 
 
 @app.command(name="run")
@@ -88,6 +91,7 @@ def run_(
         print(f"compressed in {took:.0f} s; now the others", flush=True)
         files = {OURS: saved.shipped, f"{OURS}, fp32": saved.files[FP32]}
         files |= _others(context, task, reference, result, folder.path / "others")
+        files |= _matched(context, task, reference, result, saved.shipped, folder.path / "matched")
     found = _measured(context, {f"{REFERENCE} {name}": path for name, path in result.reference.items()}, files, seconds)
     record = {
         "seed": loaded.seed,
@@ -121,6 +125,34 @@ def _others(context: Context, task: RunTask, reference: Generator, result: Resul
     export_onnx(recovered, files[f"{PRUNED}, fp32"])
     quantize_alone(files[f"{PRUNED}, fp32"], files[f"{PRUNED}, int8"], rows)
     return files
+
+
+def _matched(
+    context: Context, task: RunTask, reference: Generator, result: Result, shipped: Path, out: Path
+) -> dict[str, Path]:
+    """Return the files of what torch-pruning makes of the reference in one cut, if it has to be as fast as ours.
+
+    It is recovered as often as ours was, and may ship either of its files.
+    """
+    bench = context.bench
+
+    def time_of(generator: Generator) -> float:
+        folder = out / "tried" / generator.id
+        folder.mkdir(parents=True, exist_ok=True)
+        ratios = bench.ratios(shipped, bench.variants(generator, folder), MATCH_S)
+        return min(ratio.value for ratio in ratios.values())
+
+    found = match(reference, time_of)
+    print(f"pruned to {found.time:.2f} of our time: {found.to_json()}", flush=True)
+    generator = found.generator
+    kept = sum(step.kept and step.name.startswith("prune") for step in result.kept.steps)
+    for number in range(kept):
+        folder = out / str(number)
+        generator.save(folder)
+        generator = task.recover(Generator.load(folder), folder)
+    last = out / "last"
+    last.mkdir()
+    return {f"{MATCHED}, {name}": path for name, path in bench.variants(generator, last).items()}
 
 
 def _measured(
