@@ -6,6 +6,7 @@ A reshape, a split, a concatenation, GLU, PixelShuffle, a product of activations
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from compress.carried import Product, Watch, product_of
+from compress.carried import Noted, Product, Watch, product_of
 from compress.errors import CompressError
 
 _REGROUPING = {
@@ -31,7 +32,7 @@ _REGROUPING = {
     torch.pixel_unshuffle,
 }
 _SPLITTING = {torch.Tensor.chunk, torch.chunk, torch.Tensor.split, torch.split}
-_TAKING_APART = {torch.Tensor.unbind, torch.unbind, torch.Tensor.__iter__}
+_TAKING_APART = {torch.Tensor.unbind, torch.unbind}
 _JOINING = {torch.cat, torch.concat, torch.concatenate}
 
 
@@ -47,8 +48,9 @@ class _Opaque(torch.autograd.Function):
 class Bridge(nn.Module):
     """Stands for one call of an operation that moves channels: indices in and out, and which go together."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: str) -> None:
         super().__init__()
+        self.call = call  # what it stands for, in words
         self.sizes = (0, 0)
         self.pairs: tuple[tuple[int, int], ...] = ()
         self.tied: list[Bridge] = []  # reads the same channels; a list, so that it is no part of this module
@@ -91,13 +93,13 @@ class Told(nn.Module):
         super().__init__()
         self.module = module.eval()
         self.bridges = nn.ModuleList()
-        self._axes: list[list[int | None]] = []
+        self._notes: list[Noted] = []
         for parameter in module.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
 
     def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
         """Return the images, times one: so the last node is an operation, never a layer."""
-        with _Bridging(self.bridges, self._axes):
+        with _Bridging(self.bridges, self._notes):
             images = self.module(**inputs)
         if not isinstance(images, torch.Tensor) or not images.requires_grad:
             raise CompressError("forward must return one tensor through which gradients flow to the weights")
@@ -109,9 +111,12 @@ class Told(nn.Module):
 
     def rehearse(self, inputs: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
         """Lay the bridges and return the layers in the order of their first call."""
-        with Watch(_REGROUPING) as watch, watch.layers(self.module):
-            self.module(**inputs)
-        self._axes = watch.axes
+        with torch.no_grad():
+            self.module(**inputs)  # what it makes once and keeps is made here
+        watch = Watch(_operands)
+        with contextlib.suppress(RuntimeError), watch, watch.layers(self.module):
+            self.module(**inputs)  # fails where what is changed in place would need a gradient, which bridges hide
+        self._notes = watch.notes
         order: dict[str, None] = {}
 
         def note(name: str) -> Callable[..., None]:
@@ -124,48 +129,62 @@ class Told(nn.Module):
         return tuple(order)
 
 
+def _operands(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[torch.Tensor]:
+    """Return the tensors of a call of which must be known where their channels lie."""
+    first: Any = args[0] if args else next(iter(kwargs.values()), None)
+    if func in _REGROUPING | _SPLITTING:
+        return [first]
+    if func in _JOINING:
+        return list(first)
+    product = product_of(func, args)
+    return product.operands if product else ()
+
+
 class _Bridging(TorchFunctionMode):
     """Runs the operations that move channels through bridges, in the order of the calls.
 
     Args:
         bridges: Gets those that are missing.
-        axes: What ``Watch`` noted in a run of the same calls.
+        notes: Of a run of the same calls; from the first other call on they count no longer.
     """
 
-    def __init__(self, bridges: nn.ModuleList, axes: Sequence[Sequence[int | None]]) -> None:
+    def __init__(self, bridges: nn.ModuleList, notes: Sequence[Noted]) -> None:
         super().__init__()
         self._bridges, self._laid = bridges, 0
-        self._axes = iter(axes)
+        self._notes = iter(notes)
+        self._func: Any = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Return what ``func`` returns, with as many bridges in its graph as channels move."""
         kwargs = kwargs or {}
+        self._func = func
         first: Any = args[0] if args else next(iter(kwargs.values()), None)
-        if func in _REGROUPING and args:
-            return self._regroup(first, func(*args, **kwargs), lambda x: func(x, *args[1:], **kwargs))
+        operands = _operands(func, args, kwargs)
+        noted = self._noted(func, len(operands)) if operands else Noted(func, ())
+        if func in _REGROUPING:
+            return self._regroup(first, func(*args, **kwargs), noted, _replayed(func, args, kwargs))
         if product := product_of(func, args):
-            return self._multiply(product, func(*args, **kwargs), next(self._axes))
+            return self._multiply(product, func(*args, **kwargs), noted.axes)
         if func in _SPLITTING:
             dim = kwargs.get("dim", args[2] if len(args) > 2 else 0)
-            return self._split(first, func(*args, **kwargs), dim)
+            return self._split(first, func(*args, **kwargs), dim, noted.axes[0])
         if func in _TAKING_APART:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-            parts = tuple(first.select(dim, index) for index in range(first.shape[dim]))
-            return iter(parts) if func is torch.Tensor.__iter__ else parts
+            return tuple(first.select(dim, index) for index in range(first.shape[dim]))
         if func is functional.glu:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else -1)
             value, gate = self._split(first, first.chunk(2, dim), dim)
             return value * gate.sigmoid()
         if func in _JOINING:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-            return self._join(first, func(*args, **kwargs), dim)
+            return self._join(first, func(*args, **kwargs), dim, noted.to)
         return func(*args, **kwargs)
 
     def _lay(
         self, x: torch.Tensor, value: torch.Tensor, sizes: tuple[int, int], pairs: Iterable[tuple[int, int]]
     ) -> torch.Tensor:
         if self._laid == len(self._bridges):
-            self._bridges.append(Bridge())
+            self._bridges.append(Bridge(getattr(self._func, "__name__", "a call")))
         self._laid += 1
         made: torch.Tensor = self._bridges[self._laid - 1](x, value, sizes, pairs)
         return made
@@ -177,21 +196,32 @@ class _Bridging(TorchFunctionMode):
         assert isinstance(bridge, Bridge)
         return bridge
 
-    def _regroup(self, x: Any, made: torch.Tensor, places: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    def _noted(self, func: Any, count: int) -> Noted:
+        """Return the note of this call."""
+        noted = next(self._notes, None)
+        if noted is None or noted.func is not func or len(noted.axes) != count:
+            self._notes = iter(())
+            return Noted(func, [None] * count)
+        return noted
+
+    def _regroup(
+        self, x: torch.Tensor, made: torch.Tensor, noted: Noted, replayed: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
         """Bridge a reshape of ``x`` to ``made``: which index along one axis becomes which along another.
 
         Args:
             x: Before.
             made: After.
-            places: Does the same to a tensor of that shape.
+            noted: Along which axes.
+            replayed: Does the same to another tensor of that shape.
         """
-        axis, to = next(self._axes)
         if not x.requires_grad or x.dtype != made.dtype or min(x.ndim, made.ndim) < 2 or len(x) != len(made):
             return made
-        axis, to = axis or 1, to or 1
+        axis, to = noted.axes[0] or 1, noted.to or 1
         a, b = x.shape[axis], made.shape[to]
         index = torch.arange(a, device=x.device).reshape([-1 if k == axis else 1 for k in range(x.ndim)])
-        after = places(index.expand(x.shape))[:1].movedim(to, 0).flatten(1).cpu().numpy()
+        places = torch.empty_like(x, dtype=index.dtype).copy_(index.expand(x.shape))  # with the strides of x
+        after = replayed(places)[:1].movedim(to, 0).flatten(1).cpu().numpy()
         pairs = np.unique(after * b + np.arange(b)[:, None])  # source * b + target
         if len(pairs) > max(a, b):  # an index becomes several that are also made of others
             return made
@@ -208,12 +238,12 @@ class _Bridging(TorchFunctionMode):
         stay = {letter for letter in own if letter and letter in product.made}
         if not any(own) or len(stay) > 1 or any(summed.count(letter) < 2 for letter in summed):
             return made
-        to = made.shape[product.made.index(stay.pop()) if stay else 1]
+        to = made.shape[product.made.index(stay.pop())] if stay else 1  # one that is spread over all
         whole, readers = made.detach(), dict[str, list[Bridge]]()
         for x, letter, axis in zip(product.operands, own, axes, strict=True):
             if not x.requires_grad:
                 continue
-            size = x.shape[axis or 1]
+            size = x.shape[axis] if axis else 1
             pairs = [(k, k) for k in range(size)] if letter and letter not in summed else []
             whole = whole + self._lay(x, torch.zeros_like(made), (size, to), pairs)
             readers.setdefault(letter or "", []).append(self._latest)
@@ -221,10 +251,15 @@ class _Bridging(TorchFunctionMode):
             readers[letter][0].tied = readers[letter][1:]
         return whole
 
-    def _split(self, x: torch.Tensor, parts: Sequence[torch.Tensor], dim: int) -> Sequence[torch.Tensor]:
-        """Bridge (N, a, ...) -> parts of it, if these are not rows."""
+    def _split(
+        self, x: torch.Tensor, parts: Sequence[torch.Tensor], dim: int, axis: int | None = None
+    ) -> Sequence[torch.Tensor]:
+        """Bridge (N, a, ...) -> parts of it, if these are not rows; of tokens, every part has all channels."""
         if not x.requires_grad or dim % x.ndim == 0:
             return parts
+        if axis is not None and axis != dim % x.ndim:
+            size = x.shape[axis]
+            return tuple(self._lay(x, part, (size, size), [(k, k) for k in range(size)]) for part in parts)
         sizes = [part.shape[dim] for part in parts]
         starts = itertools.accumulate(sizes, initial=0)
         return tuple(
@@ -232,8 +267,12 @@ class _Bridging(TorchFunctionMode):
             for part, size, start in zip(parts, sizes, starts, strict=False)
         )
 
-    def _join(self, parts: Sequence[torch.Tensor], made: torch.Tensor, dim: int) -> torch.Tensor:
-        """Bridge each part to its place in the whole; the whole is the sum of parts with zeros around them."""
+    def _join(self, parts: Sequence[torch.Tensor], made: torch.Tensor, dim: int, axis: int | None) -> torch.Tensor:
+        """Bridge each part to its place in the whole; the whole is the sum of parts with zeros around them.
+
+        Where channels are read along another axis, as those of tokens that are put together are, each is the same one
+        in all parts.
+        """
         if not made.requires_grad or dim % made.ndim == 0:
             return made
         sizes = [part.shape[dim] for part in parts]
@@ -242,7 +281,17 @@ class _Bridging(TorchFunctionMode):
         for part, size, start in zip(parts, sizes, starts, strict=False):
             placed = torch.zeros_like(made)
             placed.narrow(dim, start, size).copy_(part.detach())
-            if part.requires_grad:
+            if part.requires_grad and axis is not None and axis != dim % made.ndim:
+                own = part.shape[axis]
+                placed = self._lay(part, placed, (own, made.shape[axis]), [(k, k) for k in range(own)])
+            elif part.requires_grad:
                 placed = self._lay(part, placed, (size, made.shape[dim]), [(k, start + k) for k in range(size)])
             whole = whole + placed
         return whole
+
+
+def _replayed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the same call for another first argument."""
+    if args:
+        return lambda x: func(x, *args[1:], **kwargs)
+    return lambda x: func(**{**kwargs, next(iter(kwargs)): x})

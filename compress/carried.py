@@ -6,7 +6,7 @@ along an axis, the first and the last index there depend on different ones, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -72,42 +72,56 @@ def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> P
     return Product((query, key, value), (f"{front}mk", f"{front}nk", f"{front}np"), f"{front}mp")
 
 
-class Watch(TorchFunctionMode):
-    """Notes for every product, and for every call of some functions, along which axes channels lie.
-
-    ``axes`` has a list for each call. Of a product: one axis for each operand. Of the others: that of what is given,
-    and that of what is made, along which the next layer or product reads it. None where there is none.
+@dataclass
+class Noted:
+    """A call of a function, and along which axes channels lie; None where that is not known.
 
     Args:
-        others: Functions of one tensor, their first argument.
+        func: The function.
+        axes: Of each tensor that it was given.
+        to: Of what it made, as the next layer or product reads it.
     """
 
-    def __init__(self, others: Set[Any]) -> None:
+    func: Any
+    axes: Sequence[int | None]
+    to: int | None = None
+
+
+Operands = Callable[[Any, Sequence[Any], Mapping[str, Any]], Sequence[torch.Tensor]]
+
+
+class Watch(TorchFunctionMode):
+    """Notes calls in their order, while a module runs with gradients.
+
+    Args:
+        operands: Gives the tensors of a call that are looked at; none for functions that are not of interest.
+    """
+
+    def __init__(self, operands: Operands) -> None:
         super().__init__()
-        self.axes: list[list[int | None]] = []
-        self._others = others
+        self.notes: list[Noted] = []
+        self._operands = operands
         self._hears = False  # of a layer, and what it does meanwhile is its own
         self._layers: list[tuple[torch.Tensor, int]] = []  # what each layer made, and along which axis
-        self._unread: list[tuple[torch.Tensor, list[int | None]]] = []  # what was made by others, and their axes
+        self._unread: list[tuple[torch.Tensor, Noted]] = []  # what was made by others
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Return what ``func`` returns."""
-        if self._hears:
-            return func(*args, **(kwargs or {}))
         made = func(*args, **(kwargs or {}))
-        if func in self._others and args:
-            self.axes.append([self._axis_of(args[0]), None])
-            if isinstance(made, torch.Tensor) and made.requires_grad:
-                self._unread.append((made, self.axes[-1]))
-        elif product := product_of(func, args):
-            self.axes.append([self._axis_of(one) for one in product.operands])
-            for one, axis in zip(product.operands, self.axes[-1], strict=True):
-                self._read(one, axis)
+        operands = () if self._hears else self._operands(func, args, kwargs or {})
+        if operands:
+            noted = Noted(func, [self._axis_of(one) for one in operands])
+            self.notes.append(noted)
+            if product_of(func, args):
+                for one, axis in zip(operands, noted.axes, strict=True):
+                    self._read(one, axis)
+            elif isinstance(made, torch.Tensor) and made.requires_grad:
+                self._unread.append((made, noted))
         return made
 
     @contextmanager
     def layers(self, module: nn.Module) -> Iterator[None]:
-        """Hear of every layer of ``module`` that makes or reads channels."""
+        """Hear of every layer of ``module`` that makes or reads channels, and of every norm."""
 
         def before(layer: nn.Module, given: Any) -> None:
             if given and isinstance(given[0], torch.Tensor):
@@ -119,16 +133,18 @@ class Watch(TorchFunctionMode):
             if isinstance(made, torch.Tensor) and made.requires_grad:
                 self._layers.append((made, _axis_of_channels(layer, made)))
 
-        layers = list(module.modules())
-        hooks = [layer.register_forward_pre_hook(before) for layer in layers if isinstance(layer, (*_MAKERS, *_NORMS))]
-        hooks += [layer.register_forward_hook(after) for layer in layers if isinstance(layer, _MAKERS)]
-        yield
-        for hook in hooks:
-            hook.remove()
+        layers = [layer for layer in module.modules() if isinstance(layer, (*_MAKERS, *_NORMS))]
+        hooks = [layer.register_forward_pre_hook(before) for layer in layers]
+        hooks += [layer.register_forward_hook(after) for layer in layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
-    def _axis_of(self, x: Any) -> int | None:
+    def _axis_of(self, x: torch.Tensor) -> int | None:
         """Return the first axis of ``x`` along which the channels of the latest layer before it lie."""
-        if not isinstance(x, torch.Tensor) or not x.requires_grad:
+        if not x.requires_grad:
             return None
         for made, axis in reversed(self._layers):
             if _slope(x, made) is not None:
@@ -140,11 +156,11 @@ class Watch(TorchFunctionMode):
         if axis is None or not x.requires_grad:
             return
         unread, self._unread = self._unread, []
-        for made, axes in unread:
+        for made, noted in unread:
             if x is not made and _slope(x, made) is None:
-                self._unread.append((made, axes))
+                self._unread.append((made, noted))
             else:
-                axes[1] = next((at for at in range(1, made.ndim) if _is_along(x, axis, made, at)), None)
+                noted.to = next((at for at in range(1, made.ndim) if _is_along(x, axis, made, at)), None)
 
 
 def _axis_of_channels(layer: nn.Module, x: torch.Tensor) -> int:
@@ -164,6 +180,12 @@ def _is_along(x: torch.Tensor, axis: int, made: torch.Tensor, to: int) -> bool:
 
 
 def _slope(x: torch.Tensor, made: torch.Tensor) -> torch.Tensor | None:
-    """Return the derivative of ``x``, randomly weighted, with respect to ``made``; None if nothing leads there."""
+    """Return the derivative of ``x``, randomly weighted, with respect to ``made``; None if nothing leads there.
+
+    Nor where it cannot be taken: a generator that is only run may change in place what a derivative needs.
+    """
     weights = torch.rand(x.shape, generator=torch.Generator().manual_seed(0), device="cpu").add(0.5).to(x)
-    return torch.autograd.grad(x, made, weights, retain_graph=True, allow_unused=True)[0]
+    try:
+        return torch.autograd.grad(x, made, weights, retain_graph=True, allow_unused=True)[0]
+    except (RuntimeError, NotImplementedError):
+        return None

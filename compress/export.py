@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 import torch
 from torch import nn
-from torch._dynamo.exc import UserError
 from torch.jit._trace import TracerWarning
 
 from benchmarks.files import write_bytes
 from benchmarks.inputs import METADATA_KEY, InputSpec, dump_specs
+from benchmarks.records import BenchmarkError
 from benchmarks.runtimes.onnx import generate
 from compress.errors import CompressError
 from compress.generator import Generator
@@ -30,6 +30,7 @@ from compress.running import Array, count_rows, evaluating, run_module
 OUTPUT_NAME = "image"
 MIN_PARITY_LATENTS = 64
 _BATCH_AXIS = "batch"
+_SAME = 1e-3  # of pixels in [-1, 1]
 _TRACED_BATCH = 2  # not 1: a batch of one hides a forgotten batch axis
 
 
@@ -163,7 +164,11 @@ class _Positional(nn.Module):
 
 
 def _trace(module: nn.Module, specs: Sequence[InputSpec], *, opset: int, fast: bool) -> onnx.ModelProto:
-    """Run the exporter; the graph has the input names of ``specs`` and a static image shape."""
+    """Run the exporter; the graph has the input names of ``specs`` and a static image shape.
+
+    A file of the quick exporter that took a number for a size (``len(z)``) draws other pictures, or none, at another
+    batch: then the careful one is asked.
+    """
     rows = _example(specs)
     wrapper = _Positional(module, tuple(rows))
     arguments = tuple(rows.values())
@@ -176,8 +181,9 @@ def _trace(module: nn.Module, specs: Sequence[InputSpec], *, opset: int, fast: b
             )
         try:
             model = (_torchscript if fast else _dynamo)(wrapper, arguments, opset)
-            if fast and any(issubclass(one.category, TracerWarning) for one in told):
-                model = _dynamo(wrapper, arguments, opset)  # a size became a number, as by len(z)
+            warned = fast and any(issubclass(one.category, TracerWarning) for one in told)
+            if warned and not _draws_other_batches(model, wrapper, specs):
+                model = _dynamo(wrapper, arguments, opset)
         except Exception as error:  # the exporters raise dozens of unrelated types
             raise CompressError(f"torch could not export this module: {error}. Try fast={not fast}.") from error
     _name_axes(model, shape)
@@ -187,6 +193,19 @@ def _trace(module: nn.Module, specs: Sequence[InputSpec], *, opset: int, fast: b
 def _example(specs: Sequence[InputSpec]) -> dict[str, torch.Tensor]:
     """Return rows of zeros for every input: enough to trace with, and bank files need not be there."""
     return {s.name: torch.from_numpy(np.zeros((_TRACED_BATCH, *s.shape), dtype=s.dtype)) for s in specs}
+
+
+def _draws_other_batches(model: onnx.ModelProto, wrapper: _Positional, specs: Sequence[InputSpec]) -> bool:
+    """Return whether the graph draws what torch draws with another number of rows than it was traced with."""
+    count, rng = _TRACED_BATCH + 1, np.random.default_rng(0)
+    rows = {s.name: np.zeros((count, *s.shape), dtype=s.dtype) for s in specs}
+    rows |= {name: rng.normal(size=a.shape).astype(a.dtype) for name, a in rows.items() if a.dtype.kind == "f"}
+    wanted = wrapper(*map(torch.from_numpy, rows.values())).numpy()
+    try:
+        found = generate(model.SerializeToString(), rows)
+    except BenchmarkError:
+        return False
+    return found.shape == wanted.shape and bool(np.allclose(found, wanted, atol=_SAME))
 
 
 def _torchscript(wrapper: _Positional, arguments: tuple[torch.Tensor, ...], opset: int) -> onnx.ModelProto:
@@ -206,9 +225,8 @@ def _torchscript(wrapper: _Positional, arguments: tuple[torch.Tensor, ...], opse
 
 
 def _dynamo(wrapper: _Positional, arguments: tuple[torch.Tensor, ...], opset: int) -> onnx.ModelProto:
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)  # it warns that torchvision, which nothing here needs, is not installed
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # torch writes tracebacks of what it raises, and that torchvision is not installed
     try:
         program = torch.onnx.export(
             _captured(wrapper, arguments),
@@ -221,13 +239,13 @@ def _dynamo(wrapper: _Positional, arguments: tuple[torch.Tensor, ...], opset: in
             verbose=False,
         )
     finally:
-        log.setLevel(level)
+        logging.disable(disabled)
     assert program is not None
     return program.model_proto
 
 
 def _captured(wrapper: _Positional, arguments: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
-    """Return the program of any batch. ``len(z)`` is a number where Python runs, and a size where bytecode is read.
+    """Return the program of any batch: by running Python, or where that makes numbers of sizes, by reading bytecode.
 
     (Left to itself, ``torch.onnx.export`` goes on to a draft in which the batch is the traced one.)
     """
@@ -235,7 +253,7 @@ def _captured(wrapper: _Positional, arguments: tuple[torch.Tensor, ...]) -> torc
     shapes = (tuple({0: batch} for _ in arguments),)  # of the one variadic parameter
     try:
         return torch.export.export(wrapper, arguments, dynamic_shapes=shapes, strict=False)
-    except UserError:
+    except Exception:  # noqa: BLE001  of many types; what the other way raises is told
         return torch.export.export(wrapper, arguments, dynamic_shapes=shapes, strict=True)
 
 

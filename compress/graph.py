@@ -58,7 +58,7 @@ def trace_links(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Links:
         graph = _dependency_graph(told, inputs)
     names = {layer: name for name, layer in told.module.named_modules()}
     bridges = told.bridges_laid()
-    names |= {bridge: f"<bridge {k}>" for k, bridge in enumerate(bridges)}
+    names |= {bridge: f"<{bridge.call}, {k}>" for k, bridge in enumerate(bridges)}
     forest = _Forest()
     for root in graph.module2node:
         _link_what_meets(forest, graph, root, names)

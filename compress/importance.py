@@ -77,7 +77,7 @@ def _folded_norms(module: nn.Module, group: ChannelGroup) -> Array:
     """Return sqrt(sum over producers of (norm of its weights * scale of what follows it)²); (size,)."""
     total = torch.zeros(group.size, dtype=torch.float64)
     squares, scales = torch.zeros_like(total), torch.ones_like(total)  # of the producer at hand
-    for at, part in enumerate(part for part in group.slices if part.axis == "out"):
+    for at, part in enumerate(_made(module, group)):
         layer = module.get_submodule(part.module)
         span = part.span(group.size)
         makes = at == 0 and isinstance(layer, nn.Embedding)  # a table further on shifts or scales, for each class
@@ -89,6 +89,12 @@ def _folded_norms(module: nn.Module, group: ChannelGroup) -> Array:
         rows = _weight_squares(layer)[span]
         squares, scales = rows.reshape(group.size, part.repeat).sum(dim=1), torch.ones_like(total)
     return np.asarray((total + squares * scales.square()).sqrt().numpy())
+
+
+def _made(module: nn.Module, group: ChannelGroup) -> list[Slice]:
+    """Return the slices of producers and of what scales behind them; a layer norm stands beside the stream it reads."""
+    made = [part for part in group.slices if part.axis == "out"]
+    return [part for part in made if not isinstance(module.get_submodule(part.module), nn.LayerNorm)]
 
 
 def _weight_squares(layer: nn.Module) -> torch.Tensor:
@@ -107,7 +113,7 @@ def _carried_scale(module: nn.Module, part: Slice) -> torch.Tensor | None:
     conditional norm by their root mean square. Its shifts per class are left out, as a norm's shift is.
     """
     layer = module.get_submodule(part.module)
-    if isinstance(layer, _BatchNorm | _InstanceNorm | nn.GroupNorm | nn.LayerNorm):
+    if isinstance(layer, _BatchNorm | _InstanceNorm | nn.GroupNorm):
         return _norm_scale(layer)
     if isinstance(layer, nn.PReLU):
         return torch.ones(layer.num_parameters, dtype=torch.float64)
@@ -122,12 +128,12 @@ def _carried_scale(module: nn.Module, part: Slice) -> torch.Tensor | None:
     return None
 
 
-def _norm_scale(norm: _BatchNorm | _InstanceNorm | nn.GroupNorm | nn.LayerNorm) -> torch.Tensor:
+def _norm_scale(norm: _BatchNorm | _InstanceNorm | nn.GroupNorm) -> torch.Tensor:
     """Return |gamma| / sqrt(running variance + epsilon), float64 (features,); 1 for what a norm has not."""
     scale = torch.ones(axis_size(norm, "out"), dtype=torch.float64)
     if norm.weight is not None:
         scale = norm.weight.detach().double().cpu().abs()
-    if not isinstance(norm, nn.GroupNorm | nn.LayerNorm) and norm.running_var is not None:
+    if not isinstance(norm, nn.GroupNorm) and norm.running_var is not None:
         scale = scale / (norm.running_var.detach().double().cpu() + norm.eps).sqrt()
     return scale
 
@@ -196,7 +202,7 @@ def _by_gate(module: nn.Module, group: ChannelGroup) -> torch.Tensor:
     stands behind the last; where several producers are added, on each of them.
     """
     total, slopes = (torch.zeros(group.size, dtype=torch.float64) for _ in range(2))
-    for at, part in enumerate(part for part in group.slices if part.axis == "out"):
+    for at, part in enumerate(_made(module, group)):
         layer = module.get_submodule(part.module)
         here = _weight_slopes(layer, part.span(group.size), group.size)
         if here is None:

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from compress.edits import MAX_SLICES
 from compress.errors import CompressError
 from compress.graph import Index, Links, makes_channels, trace_links, why_unsliceable
 from compress.running import Array, run_module
@@ -101,6 +102,8 @@ def _as_group(module: nn.Module, channels: list[tuple[Index, ...]], why: str, or
             rows.setdefault(place, []).append(at)
     places = sorted(rows, key=lambda place: (order.index(place[0]), place[1] == "in"))
     slices = tuple(part for place in places for part in _slices(module, *place, rows[place]))
+    if len(slices) > MAX_SLICES:
+        raise CompressError(f"its channels lie in {len(slices):,} places, more than {MAX_SLICES:,}")
     makers = _makers(module, (part.module for part in slices if part.axis == "out"))
     if not makers:
         raise CompressError("no layer makes these channels")
@@ -176,7 +179,10 @@ class _Proof:
             raise CompressError(f"without some of its channels images have the shape {found.shape[1:]}")
         difference = float(np.abs(found - wanted).max())
         if not difference < tolerance:
-            raise CompressError(f"removing channels and silencing them differ by {difference:.3g}, as where f(0) != 0")
+            raise CompressError(
+                f"removing channels and silencing them differ by {difference:.3g}, as where f(0) != 0 or forward() "
+                "computes with a width"
+            )
         return wanted
 
 

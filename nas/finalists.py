@@ -53,12 +53,13 @@ def train_finalists(
         return record
     schedule = final_schedule(context)
     results, begun = _left_behind(context, field)
+    begun = _still_wanted(begun, results)
     count = min(count, field.size)
     running: dict[Future[Result], tuple[Finalist, Job]] = {}
     trained = len(results) * total_steps(schedule) + sum(read_progress(_folder_of(context, one.id)) for one in begun)
     progress.start("finalists", count * total_steps(schedule), "steps", done=trained)
     while True:
-        begun = [one for one in begun if ratio_of(one) < fastest_inside(results)]
+        begun = _still_wanted(begun, results)
         while len(running) < min(executor.workers, count - len(results)):
             taken = {row["id"] for row in results} | {one.candidate.id for one, _ in running.values()}
             one = field.finalist(begun.pop(0), results) if begun else field.next(results, taken)
@@ -79,6 +80,11 @@ def train_finalists(
     winner = pick(results)
     progress.finish("finalists", f"winner {winner['id'][:6]}" if winner else "none could be trained")
     return context.folder.finish(FOLDER, {"finalists": results, "winner": winner["id"] if winner else None})
+
+
+def _still_wanted(begun: Sequence[Candidate], results: Sequence[Record]) -> list[Candidate]:
+    """Return those who could still be faster than whoever is inside the budget."""
+    return [one for one in begun if ratio_of(one) < fastest_inside(results)]
 
 
 def _left_behind(context: Context, field: Field) -> tuple[list[Record], list[Candidate]]:

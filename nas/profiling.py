@@ -125,7 +125,8 @@ class Profiler:
         """
         job = self._job
         end = self._clock() + 60 * minutes
-        self._progress.start(TASK, job.members + job.held_out, "genotypes")
+        known = sum("error" not in row for row in self._known.values())
+        self._progress.start(TASK, job.members + job.held_out, "genotypes", done=known)
         with tempfile.TemporaryDirectory(prefix="leangen-profile-") as folder:
             anchor = Path(folder) / "anchor.onnx"
             self._export_anchor(anchor)

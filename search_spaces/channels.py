@@ -97,7 +97,8 @@ def zero_channels(
 
     The producers' weights and biases and the scales and shifts of norms, also those of every class, become 0. The
     output in eval mode then equals that of the pruned module, provided that the activations map 0 to 0. A layer norm
-    takes mean and variance over the channels that stay from then on, as the pruned one does.
+    takes mean and variance over the channels that stay from then on, as the pruned one does (loading weights does not
+    undo that).
 
     Raises:
         SearchSpaceError: as ``keep_channels``.
@@ -130,6 +131,9 @@ class _MaskedLayerNorm(nn.LayerNorm):
 
 
 def _mask_statistics(layer: nn.LayerNorm, kept: torch.Tensor) -> None:
+    if isinstance(layer, _MaskedLayerNorm):
+        layer.kept = layer.kept & kept
+        return
     layer.__class__ = _MaskedLayerNorm
     assert isinstance(layer, _MaskedLayerNorm)
     layer.kept = kept
@@ -248,7 +252,8 @@ def _sizes(layer: nn.Module) -> dict[Axis, str]:
         return {"out": "num_features"}
     if isinstance(layer, nn.GroupNorm):
         return {"out": "num_channels"}
-    if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) == 1:
+    stock = type(layer).forward in (nn.LayerNorm.forward, _MaskedLayerNorm.forward)  # others know of no mask
+    if isinstance(layer, nn.LayerNorm) and stock and len(layer.normalized_shape) == 1:
         return {"out": "normalized_shape"}
     if isinstance(layer, nn.Embedding):
         return {"out": "embedding_dim"}
@@ -310,6 +315,8 @@ def _slice_layer(layer: nn.Module, axis: Axis, index: torch.Tensor) -> None:
         short = tensor.detach().index_select(dimension, index.to(tensor.device)).contiguous()
         trainable = isinstance(tensor, nn.Parameter)
         setattr(layer, name, nn.Parameter(short, requires_grad=tensor.requires_grad) if trainable else short)
+    if isinstance(layer, _MaskedLayerNorm):
+        layer.kept = layer.kept[index.cpu()]
     if isinstance(layer, nn.GroupNorm):
         layer.num_groups = len(index) * layer.num_groups // layer.num_channels
     sizes = ("out_channels", "in_channels", "groups") if is_depthwise(layer) else (_sizes(layer)[axis],)

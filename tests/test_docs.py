@@ -63,6 +63,7 @@ ELSEWHERE = {
     "python examples/studies/train_student.py runs/proof/gan-0 genotype.json": "tests/examples/test_train_student.py",
     "python -m examples.own_generator.train": "the tutorial below",
     "python -m examples.studies.compress_dcgan run runs/proof/gan-0": "tests/examples/test_compress_dcgan.py",
+    "python -m examples.studies.gain_of_compression run runs/proof/gan-0": "tests/examples/test_gain_of_compression.py",
     "python -m examples.studies.harmful_steps run --steps 200 --seed 1": "tests/examples/test_harmful_steps.py",
     "python -m examples.studies.every_step run --genotypes 1000": "tests/examples/test_every_step.py",
     "python -m examples.studies.ways_to_prune run runs/proof/gan-0 --seed 0": "tests/examples/test_ways_to_prune.py",

@@ -22,7 +22,7 @@ _INSTALL = {
     "tensorrt": "pip install 'onnxruntime-gpu[cuda,cudnn]' in place of onnxruntime, with NVIDIA's driver and the "
     "TensorRT that it was built for (onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html)",
 }
-_LOG_ERRORS = 3  # onnxruntime's severity: 2 would print warnings about the model
+_LOG_FATAL = 4  # of onnxruntime: its errors are raised, in the same words
 
 # What onnxruntime raises: its own errors are direct children of Exception, with no common base.
 ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -95,7 +95,7 @@ def session_options(
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = _LOG_ERRORS
+    options.log_severity_level = _LOG_FATAL
     if affinity is not None:
         _check_affinity(affinity, threads)
     if threads > 1:

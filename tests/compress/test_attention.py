@@ -74,7 +74,7 @@ class Heads(nn.Module):
             layer(x).view(len(x), 9, -1, 3).transpose(1, 2) for layer in (self.query, self.key, self.value)
         )
         attention = (query @ key.transpose(-1, -2) * 3**-0.5).softmax(dim=-1)
-        return (attention @ value).transpose(1, 2).flatten(2)
+        return (attention @ value).transpose(1, 2).contiguous().view(len(x), 9, -1)
 
     def forward(self, z):
         x = self.head(z).view(len(z), 9, -1)
@@ -105,6 +105,29 @@ class Unbound(Fused):
         return functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
+class ClassToken(Heads):
+    """Behind the 9 tokens stands one of the latents; what it makes once is made in the first call."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.places = nn.Linear(8, 16), None
+
+    def attend(self, x):
+        query, key, value = (
+            layer(x).view(len(x), 10, -1, 3).transpose(1, 2) for layer in (self.query, self.key, self.value)
+        )
+        return functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+
+    def forward(self, z):
+        if self.places is None:
+            self.places = torch.linspace(0, 1, 10).view(1, 10).flatten(0).reshape(1, 10, 1)
+        x = torch.cat([self.head(z).view(len(z), 9, -1), self.token(z)[:, None]], dim=1) * self.places
+        x = x + self.project(self.attend(self.first(x)))
+        x, _ = self.second(x).split([9, 1], dim=1)
+        x = self.down(functional.gelu(self.up(x)))
+        return torch.tanh(functional.pixel_shuffle(self.last(x).transpose(1, 2).reshape(len(z), 4, 3, 3), 2))
+
+
 class Counted(Fused):
     """Its forward names how many heads there are, so that none can go."""
 
@@ -121,6 +144,7 @@ ZOO = {
     Heads: {**STREAM, "query": 4},
     Fused: {**STREAM, "together": 4},
     Unbound: {**STREAM, "together": 4},
+    ClassToken: {**STREAM, "query": 4, "down": 16},
     Counted: STREAM,
 }
 
@@ -189,6 +213,54 @@ def test_a_masked_layer_norm_takes_its_statistics_over_what_stays():
     torch.testing.assert_close(seen[:, [0, 2, 3]], wanted)
 
 
+def test_a_second_mask_adds_to_the_first():
+    module = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 1))
+    group = ChannelGroup("g", 4, (Slice("0", "out"), Slice("1", "out"), Slice("2", "in")))
+    zero_channels(module, {"g": [0, 1, 2]}, [group])
+    zero_channels(module, {"g": [1, 2, 3]}, [group])
+    x = torch.randn(5, 3)
+    before = module(x)
+    keep_channels(module, {"g": [1, 2]}, [group])
+    torch.testing.assert_close(module(x), before)
+
+
+class OverMaps(nn.LayerNorm):
+    """The second axis is normalised, as ConvNeXt does."""
+
+    def forward(self, x):
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def test_a_norm_with_a_forward_of_its_own_is_left_alone():
+    module = nn.Sequential(nn.Linear(8, 6 * 9), nn.Unflatten(1, (6, 3, 3)), OverMaps(6), nn.Conv2d(6, 1, 1))
+    traced = traced_groups(Named(module), rows())
+    assert not traced.groups
+    assert "no rule says how OverMaps is cut" in traced.left_alone["module.0"]
+
+
+class Named(nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, z):
+        return self.module(z)
+
+
+@pytest.mark.parametrize("importance", ["weight", "taylor"])
+def test_a_norm_beside_the_stream_does_not_rank_it(importance):
+    """What the norm scales up and the layers behind it scale down again changes no picture, and no rank."""
+    module, scaled = make(Heads), make(Heads)
+    with torch.no_grad():
+        by = torch.linspace(0.1, 10, 16)
+        scaled.first.weight.mul_(by)
+        for layer in (scaled.query, scaled.key, scaled.value):
+            layer.weight.div_(by)
+    groups = traced_groups(module, rows()).groups
+    ranks, same = (rank_channels(one, groups, rows(), by=importance)["head"] for one in (module, scaled))
+    np.testing.assert_allclose(same, ranks, rtol=1e-4)
+
+
 def test_products_by_letters():
     a, b = torch.ones(2, 3, 4, requires_grad=True), torch.ones(2, 4, 5, requires_grad=True)
     assert product_of(torch.matmul, (a, b)).letters == ("Amk", "Akn")
@@ -196,3 +268,67 @@ def test_products_by_letters():
     assert product_of(torch.einsum, ("b...j,b...k->bjk", a, b)) is None
     assert product_of(torch.matmul, (a, b.detach())) is None, "only one of them is made of layers"
     assert product_of(torch.add, (a, a)) is None
+
+
+class NoBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(_, x):
+        return x * 2
+
+
+def scored(x, other):
+    return x * torch.einsum("bchw,bc->bhw", x, other.mean((2, 3)))[:, None]
+
+
+def scaled_by_one(x, other):
+    return torch.einsum("bchw,b->bchw", x, other.sum((1, 2, 3)) / 50)
+
+
+def in_place(x, _):
+    first, second = torch.sigmoid(x).chunk(2, dim=1)
+    first.relu_()
+    return torch.cat([first, second], dim=1)
+
+
+def by_keyword(x, _):
+    return torch.reshape(input=torch.reshape(x, (len(x), -1)), shape=x.shape)
+
+
+def without_backward(x, _):
+    return NoBackward.apply(x)
+
+
+class Odd(nn.Module):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+        self.head, self.first = nn.Linear(8, 6 * 9), nn.Conv2d(6, 10, 3, padding=1)
+        self.second, self.last = nn.Conv2d(10, 8, 1), nn.Conv2d(8, 1, 1)
+
+    def forward(self, z):
+        x = functional.relu(self.first(self.head(z).view(len(z), -1, 3, 3)))
+        return torch.tanh(self.last(self.second(self.change(x, x))))
+
+
+@pytest.mark.parametrize(
+    ("change", "groups"),
+    [
+        (scored, {"head", "first", "second"}),
+        (scaled_by_one, {"head", "first", "second"}),
+        (in_place, {"head", "second"}),  # a sigmoid maps 0 to 1/2
+        (by_keyword, {"head", "first", "second"}),
+        (without_backward, {"head", "first", "second"}),
+    ],
+)
+def test_what_one_call_does_not_tell_costs_no_other_group(change, groups):
+    torch.manual_seed(0)
+    traced = traced_groups(Odd(change), rows())
+    assert {group.name for group in traced.groups} == groups, dict(traced.left_alone)
+
+
+def test_a_group_in_too_many_places_is_left_alone(monkeypatch):
+    """A file of edits holds no more, so that it cannot be made to fill memory."""
+    monkeypatch.setattr("compress.tracing.MAX_SLICES", 12)
+    traced = traced_groups(make(Heads), rows())
+    assert {group.name for group in traced.groups} == {"query", "up"}
+    assert "places" in traced.left_alone["head"]

@@ -183,6 +183,25 @@ class Counting(nn.Module):
         return torch.tanh(self.last(self.head(z).view(len(z), -1, 4, 4)))
 
 
+class Wary(Counting):
+    """Looks at its numbers, which one of the exporters cannot follow."""
+
+    def forward(self, z):
+        x = self.head(z)
+        if torch.isnan(x).any():
+            raise ValueError("NaN")
+        return torch.tanh(self.last(x.view(z.shape[0], -1, 4, 4)))
+
+
+def test_the_quick_exporter_stays_where_it_is_right(tmp_path):
+    """It warns of a branch on numbers; the other exporter would fail."""
+    module = Wary()
+    export_onnx(module, tmp_path / "model.onnx")
+    assert parity(module, tmp_path / "model.onnx", draw_inputs(module.inputs, 65, 0)).max_abs < 1e-6
+    with pytest.raises(CompressError, match="could not export"):
+        export_onnx(module, tmp_path / "careful.onnx", fast=False)
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_forward_that_counts_rows_still_draws_any_number_of_them(tmp_path, fast):
     module = Counting()
