@@ -34,7 +34,7 @@ from compress.variants import FASTEST
 
 DEFAULT_BUDGET = "distance<=0.05"
 """Root mean square 0.05 of pixels in [-1, 1]: 32 decibels."""
-_SHARE = 0.75  # of the channels: where the search for the largest share begins
+_SHARE = 0.5
 _RECOVERIES = 5  # about as many are tried
 RECOVERING = "recovering"
 _PARITY_ROWS = 64
@@ -150,7 +150,7 @@ def compress(
             generator, and distillation from it.
         budget: One or several, all of which must hold: ``fid<=+5%``, ``accuracy>=-1pt``, ``distance<=0.05``.
         target: Where it will run; its precision is ignored, as every one is tried.
-        recipe: What is tried; "auto": the largest share of the channels inside the budget, by bisection.
+        recipe: What is tried; "auto": half of the channels, again and again as long as that is kept, then a quarter.
         minutes: About how long it may take: no further share is pruned after 70 % of them, and after all of them
             nobody looks any longer for a part that can be int8. Final measurements come on top.
         folder: Gets the files of every step; default: a temporary one, until ``Result.save``. The same call with the

@@ -5,7 +5,6 @@ much, the largest part of it that does not. Each step is measured on exported fi
 it, and judged against the reference.
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ from benchmarks.files import write_json
 from benchmarks.graph import load_model
 from benchmarks.inputs import draw_inputs
 from benchmarks.records import Ratio
-from compress.bisection import Bisection
 from compress.edits import Edit
 from compress.errors import CompressError
 from compress.export import AnyGenerator, export_onnx
@@ -35,9 +33,9 @@ from compress.task import Evaluation, Task
 from compress.variants import Judged, Variant, choose, measured
 
 STEP_S = 2.0  # of paired timing a step: intervals of about half a percent
+SMALLEST_SHARE = 0.1
 _PRUNE_ROWS = 1024
 _AFTER = "after"
-RECOVER = "recover again"
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,9 @@ class Recipe:
         prune_ratios: Shares of the channels to remove, each tried on what was kept before.
         quantize: Try int8, per tensor and per channel.
         multiple: Widths of pruned layers are multiples of it.
-        adapt: Look for the largest share by bisection, from the first on; the others do not count. Each is cut out of
-            what was given. What is kept recovers once more as long as that makes it better.
-        prune_minutes: Begin no further share, or recovery, after so long.
+        adapt: Go on with the first share as long as it is kept, and with half of it when it is refused, down to
+            ``SMALLEST_SHARE``; the others do not count.
+        prune_minutes: Begin no further share after so long.
         minutes: Give up looking for the part that can be int8 after so long.
     """
 
@@ -112,7 +110,6 @@ class Planner:
         self._reference, self._folder, self._on_step = reference, folder, on_step
         self._steps: list[StepResult] = []
         self._judged: list[Judged] = []
-        self._cuts: set[str] = set()  # ids of generators that were pruned
         self._folders, self._until = 0, math.inf
 
     def run(self, generator: AnyGenerator, recipe: Recipe) -> Compressed:
@@ -153,73 +150,40 @@ class Planner:
         self._record(result, folder)
         return _Variant(cleaned, folder / "model.onnx", folder / "model.onnx") if result.kept else current
 
-    def _try_shares(self, given: _Variant, recipe: Recipe) -> _Variant:
-        until, current = time.monotonic() + 60 * recipe.prune_minutes, given
-        if recipe.adapt:
-            return self._find_share(given, recipe, until)
-        for share in recipe.prune_ratios:
-            if not self._may_prune(current, share, until):
+    def _try_shares(self, current: _Variant, recipe: Recipe) -> _Variant:
+        begun, shares = time.monotonic(), list(recipe.prune_ratios)
+        while shares:
+            share = shares.pop(0)
+            name = f"prune {share:.0%}"
+            if time.monotonic() - begun > 60 * recipe.prune_minutes:
+                self._record(StepResult(name, False, "refused: no time is left", settings={"ratio": share}), None)
                 break
-            assert isinstance(current.generator, Generator)
-            current = self._try_pruning(current, current.generator, share, recipe.multiple)
+            if not isinstance(current.generator, Generator):
+                why = "refused: an ONNX file has no module that could be trained after it: give the module's factory"
+                self._record(StepResult(name, False, why, settings={"ratio": share}), None)
+                break
+            before = current
+            current = self._try_pruning(before, current.generator, share, recipe.multiple)
+            if recipe.adapt:
+                share = share if current is not before else share / 2
+                shares = [share] if share >= SMALLEST_SHARE else []
         return current
-
-    def _find_share(self, given: _Variant, recipe: Recipe, until: float) -> _Variant:
-        """Cut what was given, each time anew, and recover what is kept again while that helps.
-
-        One cut and one recovery came as near as three cuts of half with three recoveries (docs/compression.md).
-        """
-        search, current = Bisection(recipe.prune_ratios[0]), given
-        while (share := search.share) is not None and self._may_prune(given, share, until):
-            assert isinstance(given.generator, Generator)
-            before, current = current, self._try_pruning(current, given.generator, share, recipe.multiple)
-            search.tell(kept=current is not before)
-        before = given
-        while current is not before and time.monotonic() < until:
-            before, current = current, self._try_recovering(current)
-        return current
-
-    def _may_prune(self, current: _Variant, share: float, until: float) -> bool:
-        """Return whether there is a module and time; otherwise the step is recorded as refused."""
-        why = ""
-        if time.monotonic() > until:
-            why = "refused: no time is left"
-        elif not isinstance(current.generator, Generator):
-            why = "refused: an ONNX file has no module that could be trained after it: give the module's factory"
-        if why:
-            self._record(StepResult(f"prune {share:.0%}", False, why, settings={"ratio": share}), None)
-        return not why
 
     def _try_pruning(self, current: _Variant, generator: Generator, share: float, multiple: int) -> _Variant:
-        """Try ``generator`` without a share of its channels against ``current``."""
         name, settings = f"prune {share:.0%}", {"ratio": share}
         rows = draw_inputs(generator.inputs, _PRUNE_ROWS, self._bench.calibration_seed)
         try:
             pruned = prune(generator, share, inputs=rows, multiple=multiple, compensate=True)
-            if pruned.id in self._cuts:
-                raise CompressError("these widths were tried before")
         except CompressError as error:
             self._record(StepResult(name, False, f"refused: {error}", settings=settings), None)
             return current
-        self._cuts.add(pruned.id)
         folder = self._new_folder(f"prune-{share:.0%}".rstrip("%"))
-        return self._try_trained(current, pruned, folder, name, settings)
-
-    def _try_recovering(self, current: _Variant) -> _Variant:
-        assert isinstance(current.generator, Generator)
-        again = replace(current.generator, module=copy.deepcopy(current.generator.module))
-        return self._try_trained(current, again, self._new_folder("recover"), RECOVER, {})
-
-    def _try_trained(
-        self, current: _Variant, generator: Generator, folder: Path, name: str, settings: dict[str, Any]
-    ) -> _Variant:
-        """Recover ``generator``, which is changed by it, and try it against ``current``."""
-        generator.save(folder)
-        recovered = self._task.recover(generator, folder)
+        pruned.save(folder)
+        recovered = self._task.recover(pruned, folder)
         recovered.save(folder)  # whatever the task left there: the folder holds what its files were exported from
         files = self._bench.variants(recovered, folder)
         # int8 comes last and may change what is fast, so the faster variant of each side is compared.
-        before = self._bench.fastest_file(self._bench.variants(current.generator, current.file.parent), STEP_S / 2)
+        before = self._bench.fastest_file(self._bench.variants(generator, current.file.parent), STEP_S / 2)
         timing = fastest(self._bench.ratios(before, files, STEP_S))
         result = self._decide(name, files[FP32], current.file, timing.ratio, settings | {"timed": timing.precision})
         self._record(result, folder)

@@ -25,7 +25,6 @@ from compress.compressing import Result, auto_recipe, compress
 from compress.export import export_onnx
 from compress.generator import Generator
 from compress.measure import FP32, Bench, calibration_inputs
-from compress.planner import RECOVER
 from compress.quantize import quantize
 from compress.quantize_settings import QuantizeSettings
 from compress.steps import REFERENCE
@@ -133,7 +132,7 @@ def _matched(
 ) -> dict[str, Path]:
     """Return the files of what torch-pruning makes of the reference in one cut, if it has to be as fast as ours.
 
-    It is recovered as often as what we ship was, and may ship either of its files.
+    It is recovered as often as ours was, and may ship either of its files.
     """
     bench = context.bench
 
@@ -146,7 +145,8 @@ def _matched(
     found = match(reference, time_of)
     print(f"pruned to {found.time:.2f} of our time: {found.to_json()}", flush=True)
     generator = found.generator
-    for number in range(1 + sum(step.kept and step.name == RECOVER for step in result.kept.steps)):
+    kept = sum(step.kept and step.name.startswith("prune") for step in result.kept.steps)
+    for number in range(kept):
         folder = out / str(number)
         generator.save(folder)
         generator = task.recover(Generator.load(folder), folder)

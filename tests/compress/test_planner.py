@@ -223,32 +223,18 @@ def test_a_part_is_not_tried_where_int8_is_slower(compress):
     assert [step.name for step in found.steps] == ["prune 25%", "quantize per tensor", "quantize per channel"]
 
 
-def test_the_largest_share_is_looked_for_by_bisection(compress):
-    """A quarter may stay, an eighth not; 0.18 of 32 are 6 channels, as 0.21 are. What is kept recovers until that is no
-    better."""
-    recipe = Recipe(prune_ratios=(0.75,), quantize=False, adapt=True, multiple=2)
-    folders = "01-prune-75", "02-prune-88", "03-prune-82", "04-recover", "05-recover"
-    milliseconds = {name: costs(cost) for name, cost in zip(folders, (6, 3, 5, 6, 6), strict=True)}
-    found, task, _ = compress(milliseconds, dict(zip(folders, (20.0, 30.0, 30.0, 19.0, 19.0), strict=True)), recipe)
+def test_shares_adapt_to_what_is_kept_until_the_time_is_up(compress):
+    """50 % twice, of which the second is refused; then 25 %, 12.5 % is too little of 16, and below 10 % it ends."""
+    recipe = Recipe(prune_ratios=(0.5,), quantize=False, adapt=True, multiple=4)
+    milliseconds = {"01-prune-50": costs(6), "02-prune-50": costs(5), "03-prune-25": costs(4), "04-prune-25": costs(3)}
+    fids = {"01-prune-50": 20.0, "02-prune-50": 30.0, "03-prune-25": 20.0, "04-prune-25": 30.0}
+    found, _, _ = compress(milliseconds, fids, recipe)
     assert [(step.name, step.kept) for step in found.steps] == [
-        ("prune 75%", True), ("prune 88%", False), ("prune 82%", False), ("prune 79%", False),
-        ("recover again", True), ("recover again", False),
+        ("prune 50%", True), ("prune 50%", False), ("prune 25%", True), ("prune 25%", False), ("prune 12%", False),
     ]  # fmt: skip
-    assert found.steps[3].reason == "refused: these widths were tried before"
-    assert found.file.parent.name == "04-recover"
-    assert [len(one.edits) for one, _ in task.recovered] == [1] * 5, "each share is cut out of what was given"
+    assert "leaves every width as it is" in found.steps[-1].reason
     found, task, _ = compress({}, {}, replace(recipe, prune_minutes=-1))
     assert (found.steps[0].reason, task.asked) == ("refused: no time is left", [])
-
-
-def test_what_recovers_again_is_a_copy(compress):
-    """What was kept stays as it was where one more recovery is refused."""
-    recipe = Recipe(prune_ratios=(0.75,), quantize=False, adapt=True, multiple=2)
-    folders = "01-prune-75", "02-prune-88", "03-prune-82", "04-recover"
-    milliseconds = {name: costs(cost) for name, cost in zip(folders, (6, 3, 5, 6), strict=True)}
-    found, task, _ = compress(milliseconds, dict(zip(folders, (20.0, 30.0, 30.0, 25.0), strict=True)), recipe)
-    assert [step.name for step in found.steps if step.kept] == ["prune 75%"]
-    assert task.recovered[-1][0].module is not found.generator.module
 
 
 def test_per_channel_is_tried_where_per_tensor_was_refused(compress):
