@@ -154,5 +154,5 @@ def _check_export(context: Context, generator: Generator) -> None:
         except (CompressError, BenchmarkError, NasError) as error:
             raise NasError(
                 f"{module} cannot be written as an ONNX file that draws any number of pictures: {error}. The usual "
-                "cause is a number of rows that became a constant: write x.shape[0] in forward, not len(x)"
+                "cause is a number of rows that became a constant, as in a loop over rows: draw all rows in one call"
             ) from error

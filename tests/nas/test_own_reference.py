@@ -35,8 +35,8 @@ class Mine(nn.Module):
     def forward(self, noise):
         if self.dead:
             noise = noise * 0
-        rows = len(noise) if self.baked else -1
-        maps = torch.tanh(self.body(noise)).reshape(rows, 1, self.side, self.side) * self.scale
+        maps = torch.tanh(self.body(noise)).reshape(len(noise), 1, self.side, self.side) * self.scale
+        maps = torch.stack([one for one in maps]) if self.baked else maps
         return maps + 0.001 * torch.randn_like(maps) if self.noisy else maps
 
 def make(**arguments):
@@ -175,7 +175,7 @@ def test_its_students_can_be_distilled_and_tuned(home):
         ("{noisy: true}", "other pictures from the same inputs"),
         ("{dead: true}", "the same picture from every input"),
         ("{sides: 8}", r"(?s)line 4.*sides"),
-        ("{baked: true}", r"(?s)any number of pictures.*x\.shape\[0\] in forward, not len\(x\)"),
+        ("{baked: true}", r"(?s)any number of pictures.*loop over rows"),
     ],
 )
 def test_what_draws_wrongly_is_refused(home, arguments, message):
