@@ -83,7 +83,7 @@ def told(record: Mapping[str, Any]) -> str:
     lines = [f"| run | {' | '.join(head)} | not int8, batch {BATCHES[0]} |", f"| --- |{' --- |' * (len(head) + 1)}"]
     for row in record["rows"]:
         gains = [_speedup(row, batch) for batch in BATCHES]
-        shares = [f"{_share(_operators(row, batch), int8=True):.0%}" for batch in BATCHES]
+        shares = [f"{_int8_share(_operators(row, batch)):.0%}" for batch in BATCHES]
         lines.append(f"| {row['name']} | {' | '.join([*gains, *shares])} | {_others(row)} |")
     machine = record["machine"]
     facts = f"{record['restarts']} processes of {record['seconds']:g} s a batch, {THREADS} thread"
@@ -94,8 +94,8 @@ def _operators(row: Mapping[str, Any], batch: int) -> list[Mapping[str, Any]]:
     return list(row["batches"][str(batch)]["operators"])
 
 
-def _share(operators: list[Mapping[str, Any]], *, int8: bool) -> float:
-    return float(sum(one["ms"] for one in operators if one["int8"] == int8) / sum(one["ms"] for one in operators))
+def _int8_share(operators: list[Mapping[str, Any]]) -> float:
+    return float(sum(one["ms"] for one in operators if one["int8"]) / sum(one["ms"] for one in operators))
 
 
 def _others(row: Mapping[str, Any]) -> str:
