@@ -23,9 +23,10 @@ from compress.errors import CompressError
 from compress.export import AnyGenerator, Parity
 from compress.files import draw, prove, worst_pairs, write_files
 from compress.generator import Generator
+from compress.ledger import Ledger
 from compress.measure import FP32, Bench
 from compress.onnx_generator import OnnxGenerator
-from compress.planner import Compressed, Planner, Recipe
+from compress.planner import Compressed, Recipe, run_recipe
 from compress.prior_task import DISTANCE, PriorTask, distance_to
 from compress.quality import Budget, parse_budgets
 from compress.steps import StepResult
@@ -174,12 +175,10 @@ def compress(
     reference = bench.variants(generator, root / "reference")
     keep = folder / RECOVERING if folder else None
     judge = task or own_task(generator, reference[FP32], minutes=minutes, seed=seed, keep=keep)
-    planner = Planner(
-        judge, bench, budgets, reference=reference[FP32], folder=root / "compressed", on_step=on_step
-    )  # fmt: skip
+    ledger = Ledger(judge, bench, budgets, reference=reference[FP32], folder=root / "compressed", on_step=on_step)
     chosen = auto_recipe(generator, minutes) if recipe == "auto" else recipe
     chosen = replace(chosen, minutes=min(chosen.minutes, minutes))
-    kept = planner.run(generator, chosen)
+    kept = run_recipe(ledger, generator, chosen)
     return Result(reference, kept, judge, bench, budgets, generator, half_range, root)
 
 

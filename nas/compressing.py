@@ -6,7 +6,8 @@ from pathlib import Path
 
 from benchmarks.inputs import InputSpec
 from compress.generator import Generator
-from compress.planner import Compressed, Planner, Recipe
+from compress.ledger import Ledger
+from compress.planner import Compressed, Recipe, run_recipe
 from compress.steps import StepResult
 from compress.task import Evaluation
 from nas.baseline import Baseline
@@ -84,7 +85,7 @@ def compress_winner(context: Context, winner: Path, reference: Path, executor: E
 
     baseline = Baseline(context, executor)
     baseline.begin(context.bench.fastest_file(context.bench.variants(generator, winner), _MEASURE_S))
-    planner = Planner(
+    ledger = Ledger(
         RunTask(context, executor),
         context.bench,
         context.experiment.quality.budgets,
@@ -92,7 +93,7 @@ def compress_winner(context: Context, winner: Path, reference: Path, executor: E
         folder=folder,
         on_step=on_step,
     )
-    kept = planner.run(generator, recipe)
+    kept = run_recipe(ledger, generator, recipe)
     kept.generator.save(folder / "kept")
     baseline.finish(kept.file)
     progress.finish("compress", f"{sum(step.kept for step in done)} of {len(done)} steps kept")

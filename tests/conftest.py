@@ -24,10 +24,10 @@ export: {tensorrt: false}
 # Measured seconds, sizes and expectations of real runs, cut down to what a test needs.
 SHORT = """\
 import nas.bank, nas.baseline, nas.final, nas.proposals, nas.reference, nas.roofline, nas.study
-import benchmarks.peaks, compress.planner
+import benchmarks.peaks, compress.ledger
 nas.bank.bank_size.__defaults__ = (1024,)
 nas.baseline._MEASURE_S = nas.study.MEASURE_S = 0.1
-nas.final.MEASURE_S = nas.reference._MEASURE_S = compress.planner.STEP_S = 0.3
+nas.final.MEASURE_S = nas.reference._MEASURE_S = compress.ledger.STEP_S = 0.3
 nas.baseline._HALVINGS = 4
 nas.final.RESTARTS = 0
 nas.proposals.STARTUP, nas.study.STARTED_BELOW = 6, 10.0
@@ -91,7 +91,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TinyRun:
 def _shortened() -> Iterator[None]:
     """``SHORT``, and back."""
     import benchmarks.peaks
-    import compress.planner
+    import compress.ledger
     import nas.bank
     import nas.baseline
     import nas.final
@@ -110,7 +110,7 @@ def _shortened() -> Iterator[None]:
         patch.setattr(nas.final, "MEASURE_S", 0.3)
         patch.setattr(nas.final, "RESTARTS", 0)
         patch.setattr(nas.reference, "_MEASURE_S", 0.3)
-        patch.setattr(compress.planner, "STEP_S", 0.3)
+        patch.setattr(compress.ledger, "STEP_S", 0.3)
         patch.setattr(nas.roofline, "MEASURE_S", 0.1)
         patch.setattr(benchmarks.peaks, "MATMULS", ((64, 64, 64),))
         patch.setattr(benchmarks.peaks, "CONVS", ())

@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks.inputs import draw_inputs
 from benchmarks.runtimes.onnx import generate, optimised_operators
-from compress import Generator, OnnxGenerator, compress, planner
+from compress import Generator, OnnxGenerator, compress, ledger
 from compress.compressing import auto_recipe, check_batch, check_generator
 from compress.errors import CompressError
 from compress.export import export_onnx
@@ -18,7 +18,7 @@ from compress.planner import Recipe
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(planner, "STEP_S", 0.2)
+    monkeypatch.setattr(ledger, "STEP_S", 0.2)
 
 
 def test_a_file_becomes_integer_and_says_what_is_not_possible(dcgan16, tmp_path, latents):

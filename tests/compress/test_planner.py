@@ -15,13 +15,14 @@ from torch import nn
 from benchmarks.inputs import InputSpec, draw_inputs
 from benchmarks.records import Ratio, Target
 from benchmarks.runtimes.onnx import generate, optimised_operators
-from compress import planner
+from compress import integers, ledger
 from compress.errors import CompressError
 from compress.export import export_onnx
 from compress.generator import Generator
+from compress.ledger import Ledger
 from compress.measure import Bench
 from compress.placement import Placement
-from compress.planner import Planner, Recipe
+from compress.planner import Recipe, run_recipe
 from compress.quality import Budget, Difference, Score
 from compress.quantize import quantize
 from compress.running import run_module
@@ -111,7 +112,7 @@ def compress(tmp_path, generator):
     def run(milliseconds, fids, recipe=None, *, start=START_COSTS, one=generator, budget="fid<=+10%", heard=None):
         bench = ScriptedBench(Target(), Z, seed=(0, 9), calibration_seed=(0, 7), script={START: start, **milliseconds})
         task = ScriptedTask({REFERENCE: 20.0, START: 20.0, **fids})
-        plan = Planner(
+        made = Ledger(
             task,
             bench,
             [Budget.parse(budget)],
@@ -119,7 +120,7 @@ def compress(tmp_path, generator):
             folder=tmp_path / "compressed",
             on_step=(heard if heard is not None else []).append,
         )
-        return plan.run(one, recipe or Recipe()), task, tmp_path / "compressed"
+        return run_recipe(made, one, recipe or Recipe()), task, tmp_path / "compressed"
 
     return run
 
@@ -197,7 +198,7 @@ def test_a_faster_way_is_tried_in_part_though_a_slower_one_was_kept(compress, mo
         seen.append((floats.parent.name, settings.per_channel))
         return Placement(quantize(floats, out, inputs=inputs, settings=settings), 3, 2)
 
-    monkeypatch.setattr(planner, "place", placed)
+    monkeypatch.setattr(integers, "place", placed)
     fids = {PRUNED: 20.0, TENSOR: 20.0, CHANNEL: 30.0, IN_PART: 21.0}
     milliseconds = {PRUNED: costs(6), TENSOR: costs(0, 5), CHANNEL: costs(0, 2), IN_PART: costs(0, 3)}
     found, _, _ = compress(milliseconds, fids)
@@ -211,7 +212,7 @@ def test_a_part_that_cannot_be_written_is_a_refused_step(compress, monkeypatch):
     def refuse(*_, **__):
         raise CompressError("no such kernel")
 
-    monkeypatch.setattr(planner, "place", refuse)
+    monkeypatch.setattr(integers, "place", refuse)
     found, _, _ = compress(
         {PRUNED: costs(6), TENSOR: costs(0, 3), CHANNEL: costs(0, 4)}, {PRUNED: 20.0, TENSOR: 30.0, CHANNEL: 30.0}
     )
@@ -407,7 +408,7 @@ def test_what_cannot_be_quantized_is_a_refused_step(compress, monkeypatch):
     def refuse(*_, **__):
         raise CompressError("onnxruntime cannot quantize it: no such kernel")
 
-    monkeypatch.setattr(planner, "quantize", refuse)
+    monkeypatch.setattr(integers, "quantize", refuse)
     found, _, folder = compress({PRUNED: costs(6)}, SAME)
     assert [step.kept for step in found.steps] == [True, False, False]
     assert found.steps[1].reason == "refused: onnxruntime cannot quantize it: no such kernel"
@@ -424,13 +425,13 @@ def test_a_recipe_of_nothing_ships_the_start(compress, generator):
 
 def test_with_a_real_clock(tmp_path, generator, monkeypatch):
     """Scores that never object, and files that are really timed: pruning half of the channels is faster."""
-    monkeypatch.setattr(planner, "STEP_S", 0.2)
+    monkeypatch.setattr(ledger, "STEP_S", 0.2)
     wide = Generator.from_genotype("decoder", {**GENOTYPE, "width": 128}, Z, IMAGE)
     export_onnx(wide, tmp_path / "model.onnx")
     task = ScriptedTask(dict.fromkeys((tmp_path.name, START, "01-prune-50", TENSOR, CHANNEL), 20.0))
     bench = Bench(Target(), Z, seed=(0, 9), calibration_seed=(0, 7))
-    plan = Planner(task, bench, [Budget.parse("fid<=+2")], reference=tmp_path / "model.onnx", folder=tmp_path / "out")
-    found = plan.run(wide, Recipe((0.5,)))
+    made = Ledger(task, bench, [Budget.parse("fid<=+2")], reference=tmp_path / "model.onnx", folder=tmp_path / "out")
+    found = run_recipe(made, wide, Recipe((0.5,)))
     assert found.steps[0].kept, found.steps[0].reason
     assert found.steps[0].ratio.value < 0.8
     assert len(found.steps) == 3
