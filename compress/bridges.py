@@ -19,6 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 from compress.carried import Noted, Product, Watch, product_of
 from compress.errors import CompressError
+from search_spaces.channels import free_parameters
+from search_spaces.free import FreeParameter
 
 _REGROUPING = {
     torch.Tensor.view,
@@ -34,6 +36,8 @@ _REGROUPING = {
 _SPLITTING = {torch.Tensor.chunk, torch.chunk, torch.Tensor.split, torch.split}
 _TAKING_APART = {torch.Tensor.unbind, torch.unbind}
 _JOINING = {torch.cat, torch.concat, torch.concatenate}
+_BY_ELEMENT = {"add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_"}
+_IN_PLACES = {"repeat", "expand", "expand_as", "view", "reshape", "unsqueeze"}  # of a parameter: nothing else moves
 
 
 class _Opaque(torch.autograd.Function):
@@ -54,6 +58,7 @@ class Bridge(nn.Module):
         self.sizes = (0, 0)
         self.pairs: tuple[tuple[int, int], ...] = ()
         self.tied: list[Bridge] = []  # reads the same channels; a list, so that it is no part of this module
+        self.parameter = ""  # the dotted path of the free parameter that is read; its channels are those that are made
 
     def forward(
         self, x: torch.Tensor, value: torch.Tensor, sizes: tuple[int, int], pairs: Iterable[tuple[int, int]]
@@ -94,12 +99,14 @@ class Told(nn.Module):
         self.module = module.eval()
         self.bridges = nn.ModuleList()
         self._notes: list[Noted] = []
+        self._order: dict[str, None] = {}
         for parameter in module.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
+        self._free = {id(found.weight): (path, found) for path, found in free_parameters(module)}
 
     def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
         """Return the images, times one: so the last node is an operation, never a layer."""
-        with _Bridging(self.bridges, self._notes):
+        with _Bridging(self.bridges, self._notes, self._free, self._order):
             images = self.module(**inputs)
         if not isinstance(images, torch.Tensor) or not images.requires_grad:
             raise CompressError("forward must return one tensor through which gradients flow to the weights")
@@ -117,16 +124,16 @@ class Told(nn.Module):
         with contextlib.suppress(RuntimeError), watch, watch.layers(self.module):
             self.module(**inputs)  # fails where what is changed in place would need a gradient, which bridges hide
         self._notes = watch.notes
-        order: dict[str, None] = {}
+        self._order = {}
 
         def note(name: str) -> Callable[..., None]:
-            return lambda *_: order.setdefault(name)
+            return lambda *_: self._order.setdefault(name)
 
         hooks = [layer.register_forward_hook(note(name)) for name, layer in self.module.named_modules()]
         self(**inputs)
         for hook in hooks:
             hook.remove()
-        return tuple(order)
+        return tuple(self._order)
 
 
 def _operands(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[torch.Tensor]:
@@ -146,11 +153,19 @@ class _Bridging(TorchFunctionMode):
     Args:
         bridges: Gets those that are missing.
         notes: Of a run of the same calls; from the first other call on they count no longer.
+        free: Path and view of free parameters, by the parameter's id.
+        order: Gets the paths of those that are read.
     """
 
-    def __init__(self, bridges: nn.ModuleList, notes: Sequence[Noted]) -> None:
+    def __init__(
+        self,
+        bridges: nn.ModuleList,
+        notes: Sequence[Noted],
+        free: Mapping[int, tuple[str, FreeParameter]],
+        order: dict[str, None],
+    ) -> None:
         super().__init__()
-        self._bridges, self._laid = bridges, 0
+        self._bridges, self._laid, self._free, self._order = bridges, 0, free, order
         self._notes = iter(notes)
         self._func: Any = None
 
@@ -159,6 +174,11 @@ class _Bridging(TorchFunctionMode):
         kwargs = kwargs or {}
         self._func = func
         first: Any = args[0] if args else next(iter(kwargs.values()), None)
+        called = getattr(func, "__name__", "")
+        if called in _IN_PLACES and id(first) in self._free:
+            return self._lay_parameter(first, func(*args, **kwargs))
+        if called in _BY_ELEMENT and len(args) == 2:
+            args = self._with_bridges(*args)
         operands = _operands(func, args, kwargs)
         noted = self._noted(func, len(operands)) if operands else Noted(func, ())
         if func in _REGROUPING:
@@ -188,6 +208,24 @@ class _Bridging(TorchFunctionMode):
         self._laid += 1
         made: torch.Tensor = self._bridges[self._laid - 1](x, value, sizes, pairs)
         return made
+
+    def _with_bridges(self, *both: Any) -> Sequence[Any]:
+        """Return two operands; a free parameter that meets the channels of the other passes a bridge."""
+        free = [self._free.get(id(one)) for one in both]
+        met = [own is not None and own[1].meets(other) for own, other in zip(free, reversed(both), strict=True)]
+        if all(free) or not any(met):
+            return both
+        return [self._lay_parameter(one, one) if own else one for one, own in zip(both, met, strict=True)]
+
+    def _lay_parameter(self, parameter: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+        """Bridge a free parameter to what was made of it, whose channels are its own."""
+        path, found = self._free[id(parameter)]
+        if found.size == 1:
+            return made
+        self._order.setdefault(path)
+        laid = self._lay(parameter, made, (found.size, found.size), ())
+        self._latest.parameter = path
+        return laid
 
     @property
     def _latest(self) -> Bridge:

@@ -74,9 +74,9 @@ def _readers(module: nn.Module, groups: Sequence[ChannelGroup], inputs: Mapping[
     probe, found = copy.deepcopy(module), list[_Reader]()
     owners = Counter(id(tensor) for part in probe.modules() for tensor in part._parameters.values())
     for group in groups:
-        for part in group.slices:
+        for part in (part for part in group.slices if part.axis == "in"):
             layer = probe.get_submodule(part.module)
-            if part.axis == "in" and _is_linear(layer) and owners[id(layer.weight)] == 1:  # not tied to another's
+            if _is_linear(layer) and owners[id(layer.weight)] == 1:  # not tied to another's
                 size = group.size + 1
                 found.append(_Reader(group, part, torch.zeros(size, size, dtype=torch.float64)))
                 layer.register_forward_pre_hook(_watch(found[-1]))

@@ -19,6 +19,7 @@ from torch import nn
 
 from compress.bridges import Bridge, BridgePruner, Told
 from search_spaces.channels import Axis, axis_size, is_depthwise
+from search_spaces.free import FreeParameter, layer_at
 from search_spaces.space import SearchSpaceError
 
 
@@ -58,7 +59,7 @@ def trace_links(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Links:
         graph = _dependency_graph(told, inputs)
     names = {layer: name for name, layer in told.module.named_modules()}
     bridges = told.bridges_laid()
-    names |= {bridge: f"<{bridge.call}, {k}>" for k, bridge in enumerate(bridges)}
+    names |= {bridge: bridge.parameter or f"<{bridge.call}, {k}>" for k, bridge in enumerate(bridges)}
     forest = _Forest()
     for root in graph.module2node:
         _link_what_meets(forest, graph, root, names)
@@ -69,9 +70,9 @@ def trace_links(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Links:
             for k in range(bridge.sizes[0]):
                 forest.join(Index(names[bridge], "in", k), Index(names[other], "in", k))
     for name in order:
-        if isinstance(norm := told.module.get_submodule(name), nn.GroupNorm):
+        if isinstance(norm := layer_at(told.module, name), nn.GroupNorm):
             _join_groups(forest, norm, name)
-    own = {names[bridge] for bridge in bridges}
+    own = {names[bridge] for bridge in bridges if not bridge.parameter}
     found = [(tuple(index for index in tree if index.layer not in own), why) for tree, why in forest.trees()]
     return Links(tuple(tree for tree, _ in found), tuple(why for _, why in found), order)
 
@@ -151,6 +152,8 @@ def makes_channels(root: Any) -> int:
     """Return how many channels a node of the graph makes by itself; 0 for what carries them through."""
     if isinstance(root, Bridge):
         return root.sizes[1]
+    if isinstance(root, FreeParameter):
+        return root.size
     if isinstance(root, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding) and not is_depthwise(root):
         return axis_size(root, "out") if getattr(root, "groups", 1) == 1 else 0
     return 0

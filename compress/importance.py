@@ -15,6 +15,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from compress.errors import CompressError
 from compress.running import Array, evaluating, run_module
 from search_spaces.channels import ChannelGroup, Slice, axis_size, is_depthwise, zero_channels
+from search_spaces.free import FreeParameter, Layer, layer_at
 from search_spaces.norms import ConditionalNorm
 from search_spaces.space import SearchSpaceError
 
@@ -78,7 +79,7 @@ def _folded_norms(module: nn.Module, group: ChannelGroup) -> Array:
     total = torch.zeros(group.size, dtype=torch.float64)
     squares, scales = torch.zeros_like(total), torch.ones_like(total)  # of the producer at hand
     for at, part in enumerate(_made(module, group)):
-        layer = module.get_submodule(part.module)
+        layer = layer_at(module, part.module)
         span = part.span(group.size)
         makes = at == 0 and isinstance(layer, nn.Embedding)  # a table further on shifts or scales, for each class
         scale = None if makes else _carried_scale(module, part)
@@ -92,18 +93,29 @@ def _folded_norms(module: nn.Module, group: ChannelGroup) -> Array:
 
 
 def _made(module: nn.Module, group: ChannelGroup) -> list[Slice]:
-    """Return the slices of producers and of what scales behind them; a layer norm stands beside the stream it reads."""
+    """Return the slices of producers and of what scales behind them.
+
+    A layer norm stands beside the stream it reads; a free parameter may be added or multiplied, and counts where there
+    is nothing else.
+    """
     made = [part for part in group.slices if part.axis == "out"]
-    return [part for part in made if not isinstance(module.get_submodule(part.module), nn.LayerNorm)]
+    made = [part for part in made if not isinstance(layer_at(module, part.module), nn.LayerNorm)]
+    return [part for part in made if not isinstance(layer_at(module, part.module), FreeParameter)] or made[:1]
 
 
-def _weight_squares(layer: nn.Module) -> torch.Tensor:
+def _weight_squares(layer: Layer) -> torch.Tensor:
     """Return the sum of squares of the weights that make each index along "out", float64 (indices,)."""
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
-    rows = weight.detach().double().cpu()
-    rows = rows.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d | nn.Embedding) else rows
-    return rows.flatten(1).square().sum(dim=1)
+    rows = weight.detach().double().cpu().movedim(_axis_of_made(layer), 0)
+    return rows.reshape(len(rows), -1).square().sum(dim=1)
+
+
+def _axis_of_made(layer: Layer) -> int:
+    """Return the axis of a producer's weight along which lies what it makes."""
+    if isinstance(layer, FreeParameter):
+        return layer.axis
+    return int(isinstance(layer, nn.ConvTranspose2d | nn.Embedding))
 
 
 def _carried_scale(module: nn.Module, part: Slice) -> torch.Tensor | None:
@@ -112,7 +124,7 @@ def _carried_scale(module: nn.Module, part: Slice) -> torch.Tensor | None:
     A norm as ``_norm_scale``; a depthwise convolution by the norm of its filter; the scales per class of a
     conditional norm by their root mean square. Its shifts per class are left out, as a norm's shift is.
     """
-    layer = module.get_submodule(part.module)
+    layer = layer_at(module, part.module)
     if isinstance(layer, _BatchNorm | _InstanceNorm | nn.GroupNorm):
         return _norm_scale(layer)
     if isinstance(layer, nn.PReLU):
@@ -203,7 +215,7 @@ def _by_gate(module: nn.Module, group: ChannelGroup) -> torch.Tensor:
     """
     total, slopes = (torch.zeros(group.size, dtype=torch.float64) for _ in range(2))
     for at, part in enumerate(_made(module, group)):
-        layer = module.get_submodule(part.module)
+        layer = layer_at(module, part.module)
         here = _weight_slopes(layer, part.span(group.size), group.size)
         if here is None:
             continue
@@ -216,7 +228,7 @@ def _by_gate(module: nn.Module, group: ChannelGroup) -> torch.Tensor:
     return total + slopes
 
 
-def _weight_slopes(layer: nn.Module, span: slice, size: int) -> torch.Tensor | None:
+def _weight_slopes(layer: Layer, span: slice, size: int) -> torch.Tensor | None:
     """Return the sum of tensor times gradient over what each of ``size`` channels owns; None if there is nothing."""
     if isinstance(layer, nn.PReLU):  # its weight is no scale
         return None
@@ -226,8 +238,8 @@ def _weight_slopes(layer: nn.Module, span: slice, size: int) -> torch.Tensor | N
         if not isinstance(tensor, nn.Parameter) or tensor.grad is None:
             continue
         product = (tensor * tensor.grad).detach().double().cpu()
-        if name == "weight" and isinstance(layer, nn.ConvTranspose2d | nn.Embedding):
-            product = product.transpose(0, 1)
+        if name == "weight":
+            product = product.movedim(_axis_of_made(layer), 0)
         rows = product.reshape(len(product), -1).sum(dim=1)[span].reshape(size, -1).sum(dim=1)
         found = rows if found is None else found + rows
     return found

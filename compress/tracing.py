@@ -24,7 +24,17 @@ from compress.edits import MAX_SLICES
 from compress.errors import CompressError
 from compress.graph import Index, Links, makes_channels, trace_links, why_unsliceable
 from compress.running import Array, run_module
-from search_spaces.channels import Axis, ChannelGroup, Slice, axis_size, keep_channels, zero_channels
+from search_spaces.channels import (
+    Axis,
+    ChannelGroup,
+    Slice,
+    axis_size,
+    free_parameters,
+    has_rule,
+    keep_channels,
+    zero_channels,
+)
+from search_spaces.free import layer_at
 
 TOLERANCE = 1e-5
 TRACED_ROWS, PROVED_ROWS = 2, 8
@@ -73,7 +83,7 @@ def traced_groups(module: nn.Module, inputs: Mapping[str, Array]) -> TracedGroup
 
 
 def _makers(module: nn.Module, names: Iterable[str]) -> list[str]:
-    return [name for name in names if makes_channels(module.get_submodule(name))]
+    return [name for name in names if makes_channels(layer_at(module, name))]
 
 
 def _alike(links: Links) -> list[tuple[list[tuple[Index, ...]], str]]:
@@ -123,7 +133,7 @@ def _slices(module: nn.Module, layer: str, axis: Axis, rows: list[list[int]]) ->
         expected = [c * (end - start) + at for start, end in zip(starts, ends, strict=True) for at in range(start, end)]
         if row != expected:
             raise CompressError(f"its channels do not follow each other in {layer}.{axis}")
-    whole = len(rows) * len(first) == axis_size(module.get_submodule(layer), axis) and len(starts) == 1
+    whole = len(rows) * len(first) == axis_size(layer_at(module, layer), axis) and len(starts) == 1
     for start, end in zip(starts, ends, strict=True):
         yield Slice(layer, axis, end - start, None if whole else start)
 
@@ -210,10 +220,18 @@ def _complete(
     reasons = {name: why for name, why in left_alone.items() if name not in cut}
     for name, layer in module.named_modules():
         weighted = any(True for _ in layer.parameters(recurse=False))
-        if weighted and name and name not in cut | reasons.keys():
+        if weighted and name and name not in cut | reasons.keys() and not _holds_parameters(layer):
             why = why_unsliceable(layer) or _why_not_found(layer, name in links.order)
             reasons |= {name: why} if why else {}
+    for name, free in free_parameters(module):
+        if free.size > 1 and name not in cut | reasons.keys() and name.rpartition(".")[0] not in reasons:
+            reasons[name] = "forward() uses it in a way that is not known"
     return reasons
+
+
+def _holds_parameters(layer: nn.Module) -> bool:
+    """Whether it is a stranger's own class, no kind of layer: its parameters are looked at one by one."""
+    return not has_rule(layer) and not type(layer).__module__.startswith("torch.")
 
 
 def _why_not_found(layer: nn.Module, called: bool) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from search_spaces.free import FreeParameter, Layer, layer_at
 from search_spaces.space import SearchSpaceError, nearest
 
 Axis = Literal["out", "in"]
@@ -29,7 +30,7 @@ class Slice:
     """One axis of one layer: channel ``c`` owns the ``repeat`` indices from ``offset + c * repeat`` on.
 
     Args:
-        module: Dotted path inside the generator.
+        module: Dotted path inside the generator, of a layer or of a parameter that belongs to none.
         axis: "out" for what a layer makes, "in" for what it reads. Norms, a class's tables and depthwise
             convolutions, which carry channels through, are cut along "out".
         repeat: Indices per channel: side² for a linear layer that is reshaped to maps, r² before a PixelShuffle(r),
@@ -143,7 +144,7 @@ def _mask_statistics(layer: nn.LayerNorm, kept: torch.Tensor) -> None:
 class _Cut:
     """What becomes of one axis of one layer, bool (axis size,) each; on the CPU even where modules are made on meta."""
 
-    layer: nn.Module
+    layer: Layer
     axis: Axis
     kept: torch.Tensor
     owned: torch.Tensor
@@ -154,7 +155,7 @@ def _plan_cuts(
 ) -> list[_Cut]:
     """One cut for every axis that a named group touches, checked against the module as it is."""
     by_name = {group.name: group for group in (_own_groups(module) if groups is None else groups)}
-    cuts: dict[tuple[nn.Module, Axis], _Cut] = {}
+    cuts: dict[tuple[Layer, Axis], _Cut] = {}
     for name, channels in kept.items():
         if name not in by_name:
             raise SearchSpaceError(
@@ -172,7 +173,7 @@ def _plan_cuts(
     return list(cuts.values())
 
 
-def _whole(layer: nn.Module, axis: Axis) -> _Cut:
+def _whole(layer: Layer, axis: Axis) -> _Cut:
     size = axis_size(layer, axis)
     kept = torch.ones(size, dtype=torch.bool, device="cpu")
     return _Cut(layer, axis, kept, torch.zeros_like(kept))
@@ -209,9 +210,9 @@ def _check_channels(group: ChannelGroup, channels: Sequence[int]) -> None:
         )
 
 
-def _find_layer(module: nn.Module, group: ChannelGroup, part: Slice) -> nn.Module:
+def _find_layer(module: nn.Module, group: ChannelGroup, part: Slice) -> Layer:
     try:
-        layer = module.get_submodule(part.module)
+        layer = layer_at(module, part.module)
     except AttributeError as error:
         raise SearchSpaceError(
             f"group {group.name!r} names the layer {part.module!r}, which is not there; correct the group"
@@ -230,13 +231,15 @@ def _find_layer(module: nn.Module, group: ChannelGroup, part: Slice) -> nn.Modul
     return layer
 
 
-def is_depthwise(layer: nn.Module) -> bool:
+def is_depthwise(layer: Layer) -> bool:
     """Whether ``layer`` is a convolution with one filter per channel, which carries the channels through."""
     return isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels == layer.out_channels
 
 
-def _sizes(layer: nn.Module) -> dict[Axis, str]:
+def _sizes(layer: Layer) -> dict[Axis, str]:
     """Axis -> name of the attribute that holds its size; refuses layers that cannot be sliced."""
+    if isinstance(layer, FreeParameter):
+        return {"out": "size"}
     if is_depthwise(layer):
         return {"out": "out_channels"}
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -265,7 +268,24 @@ def _sizes(layer: nn.Module) -> dict[Axis, str]:
     )
 
 
-def axis_size(layer: nn.Module, axis: Axis) -> int:
+def free_parameters(module: nn.Module) -> Iterator[tuple[str, FreeParameter]]:
+    """Yield path and view of every float parameter that belongs to no layer for which there is a rule."""
+    for prefix, owner in module.named_modules():
+        if not has_rule(owner):
+            for name, parameter in owner.named_parameters(recurse=False):
+                if parameter.is_floating_point():
+                    yield f"{prefix}.{name}".removeprefix("."), FreeParameter(owner, name)
+
+
+def has_rule(layer: Layer) -> bool:
+    """Whether layers of this kind can be sliced."""
+    try:
+        return bool(_sizes(layer))
+    except SearchSpaceError:
+        return False
+
+
+def axis_size(layer: Layer, axis: Axis) -> int:
     """Indices along one axis of a layer.
 
     Raises:
@@ -280,8 +300,10 @@ def axis_size(layer: nn.Module, axis: Axis) -> int:
     return size
 
 
-def _tensors(layer: nn.Module, axis: Axis) -> dict[str, int]:
+def _tensors(layer: Layer, axis: Axis) -> dict[str, int]:
     """Name of each tensor of ``layer`` that has ``axis`` -> the dimension along which it lies."""
+    if isinstance(layer, FreeParameter):
+        return {"weight": layer.axis}
     if isinstance(layer, _BatchNorm | _InstanceNorm):
         names = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), 0)
     elif isinstance(layer, nn.GroupNorm | nn.LayerNorm):
@@ -309,7 +331,10 @@ def _check_norm(cut: _Cut) -> None:
             )
 
 
-def _slice_layer(layer: nn.Module, axis: Axis, index: torch.Tensor) -> None:
+def _slice_layer(layer: Layer, axis: Axis, index: torch.Tensor) -> None:
+    if isinstance(layer, FreeParameter):
+        layer.keep(index)
+        return
     for name, dimension in _tensors(layer, axis).items():
         tensor: Any = getattr(layer, name)
         short = tensor.detach().index_select(dimension, index.to(tensor.device)).contiguous()

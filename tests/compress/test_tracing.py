@@ -202,7 +202,7 @@ class Stubborn(nn.Module):
         x = self.layer_norm(self.mixed(functional.relu(self.head(z).reshape(len(z), 8, 4, 4))))
         x = self.norm(self.one_norm(x))
         x = functional.relu(self.grouped(self.to_grouped(x)))
-        x = self.shifted(functional.relu(self.free(x))) + self.shift
+        x = self.shifted(functional.relu(self.free(x))) + self.shift[:1]
         x = self.fixed(self.spectral(self.plain(functional.softplus(self.softplus(x)))))
         return torch.tanh(self.last(x.view(-1, 4, 16).view(-1, 4, 4, 4)))
 
