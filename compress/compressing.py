@@ -35,7 +35,7 @@ from compress.variants import FASTEST
 
 DEFAULT_BUDGET = "distance<=0.05"
 """Root mean square 0.05 of pixels in [-1, 1]: 32 decibels."""
-_SHARE = 0.5
+_SHARE = 0.75
 _RECOVERIES = 5  # about as many are tried
 RECOVERING = "recovering"
 _PARITY_ROWS = 64
@@ -151,7 +151,7 @@ def compress(
             generator, and distillation from it.
         budget: One or several, all of which must hold: ``fid<=+5%``, ``accuracy>=-1pt``, ``distance<=0.05``.
         target: Where it will run; its precision is ignored, as every one is tried.
-        recipe: What is tried; "auto": half of the channels, again and again as long as that is kept, then a quarter.
+        recipe: What is tried; "auto": removes three quarters of the channels and looks from there for how many can go.
         minutes: About how long it may take: no further share is pruned after 70 % of them, and after all of them
             nobody looks any longer for a part that can be int8. Final measurements come on top.
         folder: Gets the files of every step; default: a temporary one, until ``Result.save``. The same call with the
@@ -206,7 +206,7 @@ def auto_recipe(generator: AnyGenerator, minutes: float) -> Recipe:
     """Return what is tried by default."""
     if not isinstance(generator, Generator):
         return Recipe(prune_ratios=())
-    return Recipe((_SHARE,), adapt=True, prune_minutes=_PRUNING_SHARE * minutes)
+    return Recipe((_SHARE,), multiple=None, adapt=True, prune_minutes=_PRUNING_SHARE * minutes)
 
 
 def check_batch(generator: AnyGenerator, batch: int) -> None:

@@ -12,7 +12,7 @@ from benchmarks.records import Ratio
 from compress.export import AnyGenerator
 from compress.measure import FP32, INT8, Bench, Timing, fastest
 from compress.quality import Budget, missed_budgets
-from compress.steps import BEFORE, FLOATS, REFERENCE, StepResult, decide
+from compress.steps import BEFORE, FLOATS, REFERENCE, StepResult, decide, is_near, used
 from compress.task import Evaluation, Task
 from compress.variants import Judged
 
@@ -53,6 +53,7 @@ class Ledger:
         on_step: Callable[[StepResult], None] = lambda _: None,
     ) -> None:
         self.task, self.bench, self.budgets = task, replace(bench, unfold=True), budgets
+        self.step_s = STEP_S
         self.steps: list[StepResult] = []
         self.judged: list[Judged] = []
         self._reference, self._folder, self._on_step = reference, folder, on_step
@@ -71,11 +72,11 @@ class Ledger:
 
     def ratio(self, before: Path, after: Path, precision: str) -> Ratio:
         """Return the time of ``after``, which is of ``precision``, ÷ that of ``before``."""
-        return self.bench.ratios(before, {precision: after}, STEP_S)[precision]
+        return self.bench.ratios(before, {precision: after}, self.step_s)[precision]
 
     def timing(self, before: Mapping[str, Path], after: Mapping[str, Path]) -> Timing:
         """Return the time of the fastest file of ``after`` ÷ that of the fastest of ``before``; both by precision."""
-        return fastest(self.bench.ratios(self.bench.fastest_file(before, STEP_S / 2), after, STEP_S))
+        return fastest(self.bench.ratios(self.bench.fastest_file(before, self.step_s / 2), after, self.step_s))
 
     def is_inside(self, file: Path) -> bool:
         """Return whether ``file`` is inside every budget."""
@@ -105,7 +106,10 @@ class Ledger:
         files = {REFERENCE: self._reference, BEFORE: before, _AFTER: after}
         found = self.task.evaluate(files if floats is None else files | {FLOATS: floats})
         precision = FP32 if floats is None else INT8
-        self.judged.append(Judged(name, after, precision, self._holds(found), found[_AFTER]))
+        judged = found[_AFTER], found[REFERENCE], self.budgets
+        self.judged.append(
+            Judged(name, after, precision, self._holds(found), found[_AFTER], is_near(*judged), used(*judged))
+        )
         return decide(
             name,
             ratio_to_previous=ratio,

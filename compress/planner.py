@@ -29,16 +29,16 @@ class Recipe:
     Args:
         prune_ratios: Shares of the channels to remove, each tried on what was kept before.
         quantize: Try int8, per tensor and per channel.
-        multiple: Widths of pruned layers are multiples of it.
-        adapt: Go on with the first share as long as it is kept, and with half of it when it is refused, down to
-            ``SMALLEST_SHARE``; the others do not count.
-        prune_minutes: Begin no further share after so long.
+        multiple: Widths of pruned layers are multiples of it; None for what the runtime likes, as measured.
+        adapt: Look for how much can go, from the first share on; the others do not count. Each is cut out of what was
+            given.
+        prune_minutes: Begin no further share, or recovery, after so long.
         minutes: Give up looking for the part that can be int8 after so long.
     """
 
     prune_ratios: tuple[float, ...] = (0.25,)
     quantize: bool = True
-    multiple: int = 8
+    multiple: int | None = 8
     adapt: bool = False
     prune_minutes: float = math.inf
     minutes: float = math.inf
@@ -72,7 +72,7 @@ def run_recipe(ledger: Ledger, generator: AnyGenerator, recipe: Recipe) -> Compr
         current = _try_cleaning(ledger, current)
     shares = Shares(ledger, recipe.multiple, begun + 60 * recipe.prune_minutes)
     if recipe.adapt:
-        current = shares.adapt(current, recipe.prune_ratios[0])
+        current = shares.find_most(current, recipe.prune_ratios[0])
     else:
         current = shares.try_each(current, recipe.prune_ratios)
     if recipe.quantize:

@@ -15,6 +15,7 @@ Everything else is refused, with what was measured and, where it is known, the c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,6 +110,28 @@ def decide(
         reason = "refused: " + "; ".join([*([] if faster else [latency]), *outside, *([cause] if cause else [])])
     kept = reason.startswith("kept")
     return StepResult(name, kept, reason, ratio_to_previous, found.primary_difference(REFERENCE), dict(settings or {}))
+
+
+def is_near(found: Evaluation, reference: Evaluation, budgets: Sequence[Budget]) -> bool:
+    """Return whether the measured values are inside every budget, whatever their errors; NaN is not."""
+    limits = {one: one.allowed(reference.scores[one.metric.name].value) for one in budgets}
+    return all(
+        one.metric.badness(found.scores[one.metric.name].value) <= one.metric.badness(limit)
+        for one, limit in limits.items()
+    )
+
+
+def used(found: Evaluation, reference: Evaluation, budgets: Sequence[Budget]) -> float:
+    """Return what is lost ÷ what may be lost, at the worse end of the interval, of the budget where that is most.
+
+    NaN where a budget allows nothing to be lost, or nothing is known.
+    """
+    shares = []
+    for one in budgets:
+        lost = one.metric.badness(found.differences[REFERENCE][one.metric.name].worse_end(one.metric))
+        allowed = _allowed(reference, one)
+        shares.append(lost / allowed if allowed > 0 else math.nan)
+    return math.nan if any(map(math.isnan, shares)) else max(shares)
 
 
 def _is_better(found: Evaluation, budgets: Sequence[Budget], missed: Sequence[Budget]) -> bool:

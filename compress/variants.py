@@ -7,6 +7,7 @@ nothing was (``steps``, clauses 2 and 3).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ class Judged:
         precision: ``fp32`` or ``int8``.
         is_inside: Whether it is inside every budget.
         found: Its scores, and the differences to the reference.
+        is_near: Whether at least its measured values are inside every budget, whatever their errors.
+        used: What it used of a budget, of that one of which it used the most: 1 is the limit, NaN unknown.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Judged:
     precision: str
     is_inside: bool
     found: Evaluation
+    is_near: bool = False
+    used: float = math.nan
 
     @property
     def bytes(self) -> int:

@@ -72,7 +72,7 @@ def compress_winner(context: Context, winner: Path, reference: Path, executor: E
     if record is not None:
         return record
     config = context.experiment.compress
-    recipe = Recipe(config.prune_ratios if config.prune else (), config.quantize)
+    recipe = Recipe(config.prune_ratios if config.prune else (), config.quantize, multiple=None)
     folder = context.folder.path / FOLDER
     generator = Generator.load(winner)
     done = list[StepResult]()

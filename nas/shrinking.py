@@ -180,14 +180,15 @@ def _digest(generator: AnyGenerator) -> str:
 
 
 def _compress(request: Request, generator: AnyGenerator, out: Path, progress: Progress) -> Result:
-    heard = list[StepResult]()
+    heard, begun = list[StepResult](), time.monotonic()
 
     def on_step(step: StepResult) -> None:
         heard.append(step)
-        progress.update("compress", len(heard), f"{step.name} {step.reason}")
+        minutes = min((time.monotonic() - begun) / 60, request.minutes)  # how many steps there will be nobody knows
+        progress.update("compress", minutes, f"{step.name} {step.reason}")
 
     recipe = auto_recipe(generator, request.minutes) if request.prune else Recipe(prune_ratios=())
-    progress.start("compress", len(recipe.prune_ratios) + 2, "steps")
+    progress.start("compress", request.minutes, "minutes")
     result = compress(
         generator,
         task=_task(request, generator, out),

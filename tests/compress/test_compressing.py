@@ -66,7 +66,7 @@ def test_where_nothing_helps_the_generator_ships_as_it_was(low16, low16_file, la
 def test_of_a_file_no_pruning_is_tried_by_itself(low16_file, low16):
     assert auto_recipe(OnnxGenerator.load(low16_file), 10).prune_ratios == ()
     recipe = auto_recipe(low16, 10)
-    assert (recipe.prune_ratios, recipe.adapt) == ((0.5,), True)
+    assert (recipe.prune_ratios, recipe.adapt, recipe.multiple) == ((0.75,), True, None)
 
 
 class Odd(nn.Module):

@@ -15,7 +15,7 @@ from torch import nn
 from benchmarks.inputs import InputSpec, draw_inputs
 from benchmarks.records import Ratio, Target
 from benchmarks.runtimes.onnx import generate, optimised_operators
-from compress import integers, ledger
+from compress import integers, ledger, shares
 from compress.errors import CompressError
 from compress.export import export_onnx
 from compress.generator import Generator
@@ -224,18 +224,79 @@ def test_a_part_is_not_tried_where_int8_is_slower(compress):
     assert [step.name for step in found.steps] == ["prune 25%", "quantize per tensor", "quantize per channel"]
 
 
-def test_shares_adapt_to_what_is_kept_until_the_time_is_up(compress):
-    """50 % twice, of which the second is refused; then 25 %, 12.5 % is too little of 16, and below 10 % it ends."""
-    recipe = Recipe(prune_ratios=(0.5,), quantize=False, adapt=True, multiple=4)
-    milliseconds = {"01-prune-50": costs(6), "02-prune-50": costs(5), "03-prune-25": costs(4), "04-prune-25": costs(3)}
-    fids = {"01-prune-50": 20.0, "02-prune-50": 30.0, "03-prune-25": 20.0, "04-prune-25": 30.0}
-    found, _, _ = compress(milliseconds, fids, recipe)
+MOST = Recipe(prune_ratios=(0.75,), quantize=False, adapt=True, multiple=2)
+
+
+def test_how_much_can_go_is_looked_for_by_bisection(compress):
+    """Of 32 channels 8 may stay, 4 not. They used 0.05 and 5.05 of the budget, so the next try, 6, is near the first;
+    then 7 in multiples of 2 are 8."""
+    folders = "01-prune-75", "02-prune-88", "03-prune-79"
+    milliseconds = {name: costs(cost) for name, cost in zip(folders, (6, 3, 5), strict=True)}
+    found, task, _ = compress(milliseconds, dict(zip(folders, (20.0, 30.0, 30.0), strict=True)), MOST)
     assert [(step.name, step.kept) for step in found.steps] == [
-        ("prune 50%", True), ("prune 50%", False), ("prune 25%", True), ("prune 25%", False), ("prune 12%", False),
+        ("prune 75%", True), ("prune 88%", False), ("prune 79%", False), ("prune 77%", False),
     ]  # fmt: skip
-    assert "leaves every width as it is" in found.steps[-1].reason
-    found, task, _ = compress({}, {}, replace(recipe, prune_minutes=-1))
+    assert found.steps[-1].reason == "refused: these widths were tried before"
+    assert found.file.parent.name == "01-prune-75"
+    assert [len(one.edits) for one, _ in task.recovered] == [1] * 3, "each share is cut out of what was given"
+    assert found.steps[0].settings == {"ratio": 0.75, "multiple": 2, "timed": "fp32"}
+
+
+def test_widths_that_were_tried_are_not_tried_again(compress):
+    """Of 32 channels in multiples of 16 any share leaves 16."""
+    found, _, _ = compress({"01-prune-75": costs(6)}, {"01-prune-75": 30.0}, replace(MOST, multiple=16))
+    assert found.steps[1].reason == "refused: these widths were tried before"
+
+
+def test_no_share_is_begun_when_the_time_is_up(compress):
+    found, task, _ = compress({}, {}, replace(MOST, prune_minutes=-1))
     assert (found.steps[0].reason, task.asked) == ("refused: no time is left", [])
+
+
+AGAIN = "02-prune-25-recovered-again"
+
+
+@pytest.mark.parametrize("fid", [22.0, 22.05])
+def test_what_misses_by_less_than_its_error_recovers_once_more(compress, fid):
+    """FID 22 [21.9, 22.1] where 22 is allowed; then it is 21. 22.05 is too much, whatever its error."""
+    recipe = Recipe(quantize=False)
+    found, task, folder = compress({PRUNED: costs(6), AGAIN: costs(6)}, {PRUNED: fid, AGAIN: 21.0}, recipe)
+    if fid > 22:
+        assert [step.name for step in found.steps] == ["prune 25%"]
+        return
+    assert [(step.name, step.kept) for step in found.steps] == [
+        ("prune 25%", False), ("prune 25%, recovered again", True),
+    ]  # fmt: skip
+    assert found.file == folder / AGAIN / "model.onnx"
+    assert task.recovered[1][0].module is not task.recovered[0][0].module
+    assert found.generator.edits[0].kind == "prune"
+    assert len(found.generator.edits) == 1
+
+
+def test_it_recovers_no_third_time(compress):
+    found, _, folder = compress(
+        {PRUNED: costs(6), AGAIN: costs(6)}, {PRUNED: 22.0, AGAIN: 22.0}, Recipe(quantize=False)
+    )
+    assert [step.kept for step in found.steps] == [False, False]
+    assert found.file == folder / START / "model.onnx"
+
+
+def test_what_is_not_faster_does_not_recover_again(compress):
+    found, _, _ = compress({PRUNED: costs(11)}, {PRUNED: 22.0}, Recipe(quantize=False))
+    assert [step.name for step in found.steps] == ["prune 25%"]
+
+
+def test_what_the_runtime_likes_is_measured_where_no_multiple_is_given(compress, monkeypatch):
+    seen = []
+
+    def liked(generator, share, inputs, bench, seconds):
+        seen.append((share, bench.precisions))
+        return 4
+
+    monkeypatch.setattr(shares, "liked_multiple", liked)
+    found, _, _ = compress({PRUNED: costs(6)}, {PRUNED: 20.0}, Recipe(quantize=False, multiple=None))
+    assert found.steps[0].settings["multiple"] == 4
+    assert seen == [(0.25, ("fp32",))]
 
 
 def test_per_channel_is_tried_where_per_tensor_was_refused(compress):
@@ -311,7 +372,7 @@ def test_the_faster_variants_of_both_sides_are_compared(compress):
     found, _, _ = compress({PRUNED: costs(9, 6), **SLOWER}, SAME, start=costs(10, 5))
     assert not found.steps[0].kept
     assert found.steps[0].ratio.value == pytest.approx(6 / 5)
-    assert found.steps[0].settings == {"ratio": 0.25, "timed": "int8"}
+    assert found.steps[0].settings == {"ratio": 0.25, "multiple": 8, "timed": "int8"}
 
 
 def test_without_quantization_no_int8_file_decides(compress):
@@ -320,7 +381,7 @@ def test_without_quantization_no_int8_file_decides(compress):
     found, _, folder = compress({PRUNED: costs(9, 12)}, SAME, recipe, start=costs(10, 5))
     assert found.steps[0].kept
     assert found.steps[0].ratio.value == pytest.approx(9 / 10)
-    assert found.steps[0].settings == {"ratio": 0.25, "timed": "fp32"}
+    assert found.steps[0].settings == {"ratio": 0.25, "multiple": 8, "timed": "fp32"}
     assert not list(folder.rglob("*int8*"))
 
 

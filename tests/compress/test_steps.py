@@ -7,7 +7,7 @@ import pytest
 from benchmarks.records import Ratio
 from compress.errors import CompressError
 from compress.quality import Budget, Difference, Score
-from compress.steps import StepResult, decide
+from compress.steps import StepResult, decide, is_near, used
 from compress.task import Evaluation
 
 BUDGET = Budget.parse("fid<=+10%|+2")
@@ -73,6 +73,36 @@ def of_both(fid, accuracy, floats=None):
     if floats is not None:
         against["floats"] = {"fid": floats, "accuracy": Difference(0.0, (0.0, 0.0))}
     return Evaluation(scores, against)
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "near", "share"),
+    [
+        (11.0, (0.5, 1.9), True, 0.95),  # of +2 at 10
+        (11.5, (0.5, 2.5), True, 1.25),
+        (12.5, (2.1, 2.9), False, 1.45),
+        (8.0, (-2.5, -1.5), True, -0.75),
+        (math.nan, (0.5, 1.9), False, 0.95),
+    ],
+)
+def test_how_much_of_the_budget_was_used(value, interval, near, share):
+    found = evaluation(value, Difference(value - 10, interval))
+    assert is_near(found, REFERENCE, [BUDGET]) is near
+    assert used(found, REFERENCE, [BUDGET]) == pytest.approx(share)
+
+
+def test_of_several_budgets_the_one_that_is_used_most_counts():
+    """Half of FID's two, and four fifths of accuracy's point; then more than the point."""
+    reference = of_both(0.0, 0.0)
+    assert used(of_both(1.0, -0.008), reference, [BUDGET, ACCURACY]) == pytest.approx(0.8)
+    assert is_near(of_both(1.0, -0.008), reference, [BUDGET, ACCURACY])
+    assert not is_near(of_both(1.0, -0.012), reference, [BUDGET, ACCURACY])
+
+
+def test_a_budget_that_allows_nothing_has_no_shares():
+    exact = evaluation(10.0, Difference(0.0, (0.0, 0.0)))
+    assert math.isnan(used(exact, REFERENCE, [Budget.parse("fid<=+0%")]))
+    assert math.isnan(used(evaluation(10.0, Difference(math.nan, (math.nan,) * 2)), REFERENCE, [BUDGET]))
 
 
 def quantized(before, after, lost, budgets=(BUDGET,)):

@@ -29,7 +29,7 @@ def test_the_study_and_its_table(tiny_run, tmp_path, shortened, monkeypatch):
     said = program(
         "run", tiny_run.folder, "--out", "out", "--results", "results", "--minutes", "0.1", "--seconds", "0.5", *SMALL
     )
-    assert "prune 50%: " in said
+    assert "prune 75%: " in said
     (file,) = (tmp_path / "results").glob("*.json")
     record = json.loads(file.read_text())
     assert set(record["files"]) >= {"reference fp32", "reference int8", OURS, f"{OURS}, fp32", PLAIN, REWRITTEN}

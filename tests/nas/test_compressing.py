@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.files import read_json
 from compress.generator import Generator
+from compress.shares import AGAIN
 from nas.compressing import RunTask, compress_winner
 from nas.errors import NasError
 from nas.progress import Silent
@@ -66,7 +67,8 @@ def test_a_finished_stage_is_not_done_again(make_context):
 def test_what_compression_leaves(tiny_run):
     record = read_json(tiny_run.folder / "compressed" / "record.json")
     names = [step["name"] for step in record["steps"]]
-    assert names == ["prune 25%", "quantize per tensor", "quantize per channel"]
+    first = [name for name in names if not name.endswith(AGAIN)]  # a step may have missed its budget by a hair
+    assert first == ["prune 25%", "quantize per tensor", "quantize per channel"]
     for step in record["steps"]:
         assert step["reason"].startswith("kept: " if step["kept"] else "refused: ")
     kept = Generator.load(tiny_run.folder / "compressed" / "kept")

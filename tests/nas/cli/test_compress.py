@@ -129,7 +129,7 @@ def test_a_module_is_judged_by_a_function_of_ones_own(home, shortened):
     assert summary["final"]["quality"]["metric"] == "loudness"
     assert "nobody judged" not in " ".join(summary["notes"])
     assert summary["speedup_vs_eager"]["1"]["value"] > 0
-    assert next(step["name"] for step in summary["steps"]) == "prune 50%"
+    assert next(step["name"] for step in summary["steps"]) == "prune 75%"
     assert (home / "out/compressed/kept/weights.safetensors").is_file()
 
 
