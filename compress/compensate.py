@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from compress.running import Array, run_module
-from search_spaces.channels import ChannelGroup, Slice, is_depthwise
+from search_spaces.channels import ChannelGroup, Slice
+from search_spaces.layers import is_depthwise
 
 RIDGE = 1e-4  # of the mean square of each channel
 FEWEST = 2  # pixels for each channel that stays: with fewer, what they foretell is chance

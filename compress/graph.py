@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from compress.bridges import Bridge, BridgePruner, Told
-from search_spaces.channels import Axis, axis_size, is_depthwise
+from compress.bridges import Bridge, BridgePruner
+from compress.bridging import Told
 from search_spaces.free import FreeParameter, layer_at
+from search_spaces.layers import Axis, axis_size, is_depthwise
 from search_spaces.space import SearchSpaceError
 
 

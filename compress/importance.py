@@ -14,8 +14,9 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from compress.errors import CompressError
 from compress.running import Array, evaluating, run_module
-from search_spaces.channels import ChannelGroup, Slice, axis_size, is_depthwise, zero_channels
+from search_spaces.channels import ChannelGroup, Slice, zero_channels
 from search_spaces.free import FreeParameter, Layer, layer_at
+from search_spaces.layers import axis_size, is_depthwise
 from search_spaces.norms import ConditionalNorm
 from search_spaces.space import SearchSpaceError
 

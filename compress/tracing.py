@@ -24,17 +24,9 @@ from compress.edits import MAX_SLICES
 from compress.errors import CompressError
 from compress.graph import Index, Links, makes_channels, trace_links, why_unsliceable
 from compress.running import Array, run_module
-from search_spaces.channels import (
-    Axis,
-    ChannelGroup,
-    Slice,
-    axis_size,
-    free_parameters,
-    has_rule,
-    keep_channels,
-    zero_channels,
-)
+from search_spaces.channels import ChannelGroup, Slice, keep_channels, zero_channels
 from search_spaces.free import layer_at
+from search_spaces.layers import Axis, axis_size, free_parameters, has_rule
 
 TOLERANCE = 1e-5
 TRACED_ROWS, PROVED_ROWS = 2, 8

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import itertools
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
-from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
 
-from search_spaces.free import FreeParameter, Layer, layer_at
+from search_spaces.free import Layer, layer_at
+from search_spaces.layers import Axis, axis_size, mask_statistics, slice_layer, sliced_tensors
 from search_spaces.space import SearchSpaceError, nearest
-
-Axis = Literal["out", "in"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ def keep_channels(
             two groups that own the same index.
     """
     for cut in _plan_cuts(module, kept, groups):
-        _slice_layer(cut.layer, cut.axis, cut.kept.nonzero().flatten())
+        slice_layer(cut.layer, cut.axis, cut.kept.nonzero().flatten())
 
 
 def zero_channels(
@@ -109,35 +105,13 @@ def zero_channels(
             continue
         removed = (~cut.kept).nonzero().flatten()
         if isinstance(cut.layer, nn.LayerNorm):
-            _mask_statistics(cut.layer, cut.kept)
+            mask_statistics(cut.layer, cut.kept)
             continue
         with torch.no_grad():
-            for name, dimension in _tensors(cut.layer, "out").items():
+            for name, dimension in sliced_tensors(cut.layer, "out").items():
                 if name in {"weight", "bias"}:
                     tensor = getattr(cut.layer, name)
                     tensor.index_fill_(dimension, removed.to(tensor.device), 0.0)
-
-
-class _MaskedLayerNorm(nn.LayerNorm):
-    """A layer norm of the kept channels (the last axis of x) alone; the others become 0."""
-
-    kept: torch.Tensor
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        own = self.kept.to(x.device)
-        weight, bias = (None if tensor is None else tensor[own] for tensor in (self.weight, self.bias))
-        made = torch.zeros_like(x)
-        made[..., own] = functional.layer_norm(x[..., own], (int(own.sum()),), weight, bias, self.eps)
-        return made
-
-
-def _mask_statistics(layer: nn.LayerNorm, kept: torch.Tensor) -> None:
-    if isinstance(layer, _MaskedLayerNorm):
-        layer.kept = layer.kept & kept
-        return
-    layer.__class__ = _MaskedLayerNorm
-    assert isinstance(layer, _MaskedLayerNorm)
-    layer.kept = kept
 
 
 @dataclass(frozen=True)
@@ -231,95 +205,6 @@ def _find_layer(module: nn.Module, group: ChannelGroup, part: Slice) -> Layer:
     return layer
 
 
-def is_depthwise(layer: Layer) -> bool:
-    """Whether ``layer`` is a convolution with one filter per channel, which carries the channels through."""
-    return isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels == layer.out_channels
-
-
-def _sizes(layer: Layer) -> dict[Axis, str]:
-    """Axis -> name of the attribute that holds its size; refuses layers that cannot be sliced."""
-    if isinstance(layer, FreeParameter):
-        return {"out": "size"}
-    if is_depthwise(layer):
-        return {"out": "out_channels"}
-    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-        if layer.groups != 1:
-            raise SearchSpaceError(
-                f"only ungrouped and depthwise convolutions can be sliced, found groups={layer.groups} in {layer}; "
-                "leave this layer out of the groups"
-            )
-        return {"out": "out_channels", "in": "in_channels"}
-    if isinstance(layer, nn.Linear):
-        return {"out": "out_features", "in": "in_features"}
-    if isinstance(layer, _BatchNorm | _InstanceNorm):
-        return {"out": "num_features"}
-    if isinstance(layer, nn.GroupNorm):
-        return {"out": "num_channels"}
-    stock = type(layer).forward in (nn.LayerNorm.forward, _MaskedLayerNorm.forward)  # others know of no mask
-    if isinstance(layer, nn.LayerNorm) and stock and len(layer.normalized_shape) == 1:
-        return {"out": "normalized_shape"}
-    if isinstance(layer, nn.Embedding):
-        return {"out": "embedding_dim"}
-    if isinstance(layer, nn.PReLU):
-        return {"out": "num_parameters"}
-    raise SearchSpaceError(
-        "only Conv2d, ConvTranspose2d, Linear, BatchNorm, InstanceNorm, GroupNorm, LayerNorm of one axis, Embedding "
-        f"and PReLU can be sliced, found {type(layer).__name__}; leave this layer out of the groups"
-    )
-
-
-def free_parameters(module: nn.Module) -> Iterator[tuple[str, FreeParameter]]:
-    """Yield path and view of every float parameter that belongs to no layer for which there is a rule."""
-    for prefix, owner in module.named_modules():
-        if not has_rule(owner):
-            for name, parameter in owner.named_parameters(recurse=False):
-                if parameter.is_floating_point():
-                    yield f"{prefix}.{name}".removeprefix("."), FreeParameter(owner, name)
-
-
-def has_rule(layer: Layer) -> bool:
-    """Whether layers of this kind can be sliced."""
-    try:
-        return bool(_sizes(layer))
-    except SearchSpaceError:
-        return False
-
-
-def axis_size(layer: Layer, axis: Axis) -> int:
-    """Indices along one axis of a layer.
-
-    Raises:
-        SearchSpaceError: a layer that cannot be sliced, or not along this axis.
-    """
-    sizes = _sizes(layer)
-    if axis not in sizes:
-        raise SearchSpaceError(f"{type(layer).__name__} has no axis {axis!r}; use {' or '.join(sizes)}")
-    size = getattr(layer, sizes[axis])
-    size = size[0] if isinstance(layer, nn.LayerNorm) else size
-    assert isinstance(size, int)
-    return size
-
-
-def _tensors(layer: Layer, axis: Axis) -> dict[str, int]:
-    """Name of each tensor of ``layer`` that has ``axis`` -> the dimension along which it lies."""
-    if isinstance(layer, FreeParameter):
-        return {"weight": layer.axis}
-    if isinstance(layer, _BatchNorm | _InstanceNorm):
-        names = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), 0)
-    elif isinstance(layer, nn.GroupNorm | nn.LayerNorm):
-        names = {"weight": 0, "bias": 0}
-    elif isinstance(layer, nn.Embedding):
-        names = {"weight": 1}
-    elif isinstance(layer, nn.PReLU):
-        names = {"weight": 0}
-    else:
-        transposed = isinstance(layer, nn.ConvTranspose2d)
-        names = {"weight": int(transposed == (axis == "out"))}
-        if axis == "out":
-            names["bias"] = 0
-    return {name: dimension for name, dimension in names.items() if getattr(layer, name) is not None}
-
-
 def _check_norm(cut: _Cut) -> None:
     """Raise if a group norm would lose a part of a group: what is left of it would have another mean."""
     if isinstance(cut.layer, nn.GroupNorm):
@@ -329,21 +214,3 @@ def _check_norm(cut: _Cut) -> None:
                 f"{cut.layer} loses whole groups of {groups.shape[1]} channels or none; let them be one channel of the "
                 "channel group"
             )
-
-
-def _slice_layer(layer: Layer, axis: Axis, index: torch.Tensor) -> None:
-    if isinstance(layer, FreeParameter):
-        layer.keep(index)
-        return
-    for name, dimension in _tensors(layer, axis).items():
-        tensor: Any = getattr(layer, name)
-        short = tensor.detach().index_select(dimension, index.to(tensor.device)).contiguous()
-        trainable = isinstance(tensor, nn.Parameter)
-        setattr(layer, name, nn.Parameter(short, requires_grad=tensor.requires_grad) if trainable else short)
-    if isinstance(layer, _MaskedLayerNorm):
-        layer.kept = layer.kept[index.cpu()]
-    if isinstance(layer, nn.GroupNorm):
-        layer.num_groups = len(index) * layer.num_groups // layer.num_channels
-    sizes = ("out_channels", "in_channels", "groups") if is_depthwise(layer) else (_sizes(layer)[axis],)
-    for size in sizes:
-        setattr(layer, size, (len(index),) if isinstance(layer, nn.LayerNorm) else len(index))
