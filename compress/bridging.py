@@ -126,6 +126,8 @@ class _Bridging(TorchFunctionMode):
         first: Any = args[0] if args else next(iter(kwargs.values()), None)
         called = getattr(func, "__name__", "")
         if called in _IN_PLACES and id(first) in self._free:
+            if func in _REGROUPING:
+                self._noted(func, 1)  # whose note is not needed, but those behind it are
             return self._lay_parameter(first, func(*args, **kwargs))
         if called in _BY_ELEMENT and len(args) == 2:
             args = self._with_bridges(*args)

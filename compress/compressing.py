@@ -152,8 +152,8 @@ def compress(
         budget: One or several, all of which must hold: ``fid<=+5%``, ``accuracy>=-1pt``, ``distance<=0.05``.
         target: Where it will run; its precision is ignored, as every one is tried.
         recipe: What is tried; "auto": removes three quarters of the channels and looks from there for how many can go.
-        minutes: About how long it may take: no further share is pruned after 70 % of them, and after all of them
-            nobody looks any longer for a part that can be int8. Final measurements come on top.
+        minutes: About how long it may take: no further share is pruned, nor recovers again, after 70 % of them, and
+            after all of them nobody looks any longer for a part that can be int8. Final measurements come on top.
         folder: Gets the files of every step; default: a temporary one, until ``Result.save``. The same call with the
             same folder goes on with a recovery that was cut short, from the checkpoints in ``recovering/`` there.
         seed: Of everything drawn.

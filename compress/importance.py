@@ -96,12 +96,16 @@ def _folded_norms(module: nn.Module, group: ChannelGroup) -> Array:
 def _made(module: nn.Module, group: ChannelGroup) -> list[Slice]:
     """Return the slices of producers and of what scales behind them.
 
-    A layer norm stands beside the stream it reads; a free parameter may be added or multiplied, and counts where there
-    is nothing else.
+    A layer norm stands beside the stream it reads; a free parameter may be added or multiplied, and counts where no
+    layer makes the channels.
     """
-    made = [part for part in group.slices if part.axis == "out"]
-    made = [part for part in made if not isinstance(layer_at(module, part.module), nn.LayerNorm)]
-    return [part for part in made if not isinstance(layer_at(module, part.module), FreeParameter)] or made[:1]
+    layers = {part: layer_at(module, part.module) for part in group.slices if part.axis == "out"}
+    made = [part for part, layer in layers.items() if not isinstance(layer, nn.LayerNorm)]
+    others = [part for part in made if not isinstance(layers[part], FreeParameter)]
+    if any(_carried_scale(module, part) is None for part in others) or isinstance(layers[made[0]], nn.Embedding):
+        return others
+    first = next((part for part in made if part not in others), None)
+    return others if first is None else [first, *others]
 
 
 def _weight_squares(layer: Layer) -> torch.Tensor:

@@ -56,7 +56,7 @@ class Ledger:
         self.step_s = STEP_S
         self.steps: list[StepResult] = []
         self.judged: list[Judged] = []
-        self._reference, self._folder, self._on_step = reference, folder, on_step
+        self._reference, self.folder, self._on_step = reference, folder, on_step
         self._folders = 0
 
     def leave_integers_out(self) -> None:
@@ -65,7 +65,7 @@ class Ledger:
 
     def new_folder(self, name: str) -> Path:
         """Return the folder of the next step, which it makes."""
-        folder = self._folder / f"{self._folders:02d}-{name}"
+        folder = self.folder / f"{self._folders:02d}-{name}"
         folder.mkdir(parents=True, exist_ok=True)
         self._folders += 1
         return folder

@@ -9,16 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from benchmarks.files import read_json, write_json
 from benchmarks.inputs import draw_inputs
 from compress.bisection import Bisection
 from compress.errors import CompressError
 from compress.generator import Generator
 from compress.ledger import Kept, Ledger
 from compress.measure import FP32
-from compress.multiples import liked_multiple
-from compress.prune import FEW, prune
+from compress.multiples import COARSEST, FINER, liked_multiple
+from compress.prune import FEW, channel_groups, prune
 from compress.running import Array
 from compress.steps import WORTH
+from search_spaces.channels import ChannelGroup
 
 AGAIN = ", recovered again"
 _PRUNE_ROWS = 1024
@@ -75,8 +77,9 @@ class Shares:
         assert isinstance(generator, Generator)
         rows = draw_inputs(generator.inputs, _PRUNE_ROWS, self._ledger.bench.calibration_seed)
         try:
-            multiple = self._multiple or self._liked(generator, share, rows)
-            pruned = prune(generator, share, inputs=rows, multiple=multiple, compensate=True)
+            groups = channel_groups(generator.module, {key: values[:FEW] for key, values in rows.items()})
+            multiple = self._multiple or self._liked(generator, groups, share, rows)
+            pruned = prune(generator, share, inputs=rows, multiple=multiple, compensate=True, groups=groups)
             if pruned.id in self._tried:
                 raise CompressError("these widths were tried before")
         except CompressError as error:
@@ -85,10 +88,20 @@ class Shares:
         self._tried.add(pruned.id)
         return self._try_recovered(current, pruned, name, {"ratio": share, "multiple": multiple})
 
-    def _liked(self, generator: Generator, share: float, rows: Mapping[str, Array]) -> int:
-        """Return the multiple that the runtime likes at widths such as ``share`` leaves."""
-        few = {name: values[:FEW] for name, values in rows.items()}
-        return liked_multiple(generator, share, few, self._ledger.bench, self._ledger.step_s / 2)
+    def _liked(
+        self, generator: Generator, groups: Sequence[ChannelGroup], share: float, rows: Mapping[str, Array]
+    ) -> int:
+        """Return the multiple that the runtime likes at widths such as ``share`` leaves.
+
+        It is kept, so that the same call after a crash cuts as the first did, and finds its recoveries again.
+        """
+        file, key = self._ledger.folder / "multiples.json", f"{generator.id} {share:.6f}"
+        kept = read_json(file) if file.is_file() else {}
+        if kept.get(key) not in (*FINER, COARSEST):
+            few = {name: values[:FEW] for name, values in rows.items()}
+            kept[key] = liked_multiple(generator, groups, share, few, self._ledger.bench, self._ledger.step_s / 2)
+            write_json(file, kept)
+        return int(kept[key])
 
     def _try_recovered(self, current: Kept, generator: Generator, name: str, settings: dict[str, Any]) -> Kept:
         """Recover ``generator``, which changes it, and try it against ``current``; once more if it just misses."""
@@ -105,7 +118,8 @@ class Shares:
         ledger.record(result, folder)
         if result.kept:
             return Kept(recovered, files[FP32], files[FP32])
-        promising = ledger.judged[-1].is_near and timing.ratio.ci95[1] < 1 - WORTH
+        trained = recovered is not generator  # a task may have nothing to recover with
+        promising = trained and ledger.judged[-1].is_near and timing.ratio.ci95[1] < 1 - WORTH
         if promising and not name.endswith(AGAIN) and time.monotonic() < self._until:
             copied = replace(recovered, module=copy.deepcopy(recovered.module))
             return self._try_recovered(current, copied, name + AGAIN, settings)

@@ -25,7 +25,7 @@ from compress.errors import CompressError
 from compress.graph import Index, Links, makes_channels, trace_links, why_unsliceable
 from compress.running import Array, run_module
 from search_spaces.channels import ChannelGroup, Slice, keep_channels, zero_channels
-from search_spaces.free import layer_at
+from search_spaces.free import FreeParameter, layer_at
 from search_spaces.layers import Axis, axis_size, free_parameters, has_rule
 
 TOLERANCE = 1e-5
@@ -39,8 +39,8 @@ class TracedGroups:
 
     Args:
         groups: Proved one by one, in the order of execution.
-        left_alone: Dotted path of every other convolution, linear layer and table, and of layers that cannot be cut
-            -> why; ``WHOLE_MODULE`` -> why a module could not be traced at all.
+        left_alone: Dotted path of every other convolution, linear layer and table, of layers that cannot be cut and of
+            parameters that belong to no layer -> why; ``WHOLE_MODULE`` -> why a module could not be traced at all.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -66,6 +66,8 @@ def traced_groups(module: nn.Module, inputs: Mapping[str, Array]) -> TracedGroup
     for channels, why in _alike(links):
         try:
             group = _as_group(module, channels, why, links.order)
+            if any(group.name == other.name for other in groups):
+                raise CompressError(f"it has several groups of channels, and {group.name} names one already")
             proof.check(group)
             groups.append(group)
         except CompressError as error:
@@ -109,7 +111,8 @@ def _as_group(module: nn.Module, channels: list[tuple[Index, ...]], why: str, or
     makers = _makers(module, (part.module for part in slices if part.axis == "out"))
     if not makers:
         raise CompressError("no layer makes these channels")
-    return ChannelGroup(makers[0], len(channels), slices)
+    named = [name for name in makers if not isinstance(layer_at(module, name), FreeParameter)]
+    return ChannelGroup((named or makers)[0], len(channels), slices)
 
 
 def _slices(module: nn.Module, layer: str, axis: Axis, rows: list[list[int]]) -> Iterator[Slice]:
@@ -217,13 +220,14 @@ def _complete(
             reasons |= {name: why} if why else {}
     for name, free in free_parameters(module):
         if free.size > 1 and name not in cut | reasons.keys() and name.rpartition(".")[0] not in reasons:
-            reasons[name] = "forward() uses it in a way that is not known"
+            reasons[name] = "forward() does not use it, or in a way that is not known"
     return reasons
 
 
 def _holds_parameters(layer: nn.Module) -> bool:
     """Whether it is a stranger's own class, no kind of layer: its parameters are looked at one by one."""
-    return not has_rule(layer) and not type(layer).__module__.startswith("torch.")
+    holds = isinstance(layer, nn.ParameterList | nn.ParameterDict) or type(layer) is nn.Module
+    return not has_rule(layer) and (holds or not type(layer).__module__.startswith("torch."))
 
 
 def _why_not_found(layer: nn.Module, called: bool) -> str:

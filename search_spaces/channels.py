@@ -16,8 +16,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from search_spaces.free import Layer, layer_at
-from search_spaces.layers import Axis, axis_size, mask_statistics, slice_layer, sliced_tensors
+from search_spaces.free import FreeParameter, Layer, layer_at
+from search_spaces.layers import Axis, axis_size, has_rule, mask_statistics, slice_layer, sliced_tensors
 from search_spaces.space import SearchSpaceError, nearest
 
 
@@ -191,6 +191,10 @@ def _find_layer(module: nn.Module, group: ChannelGroup, part: Slice) -> Layer:
         raise SearchSpaceError(
             f"group {group.name!r} names the layer {part.module!r}, which is not there; correct the group"
         ) from error
+    if isinstance(layer, FreeParameter) and has_rule(layer.owner):
+        raise SearchSpaceError(
+            f"group {group.name!r} names {part.module!r}, which belongs to a layer; name the layer instead"
+        )
     size, wanted = axis_size(layer, part.axis), group.size * part.repeat
     if part.offset is None and size != wanted:
         raise SearchSpaceError(

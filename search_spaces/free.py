@@ -20,6 +20,11 @@ class FreeParameter:
         self._owner, self._name = owner, name
 
     @property
+    def owner(self) -> nn.Module:
+        """The module that it is a parameter of."""
+        return self._owner
+
+    @property
     def weight(self) -> nn.Parameter:
         """The parameter itself."""
         found = self._owner._parameters[self._name]

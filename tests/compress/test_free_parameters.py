@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from benchmarks.inputs import InputSpec
 from benchmarks.runtimes.onnx import generate
+from compress.errors import CompressError
 from compress.export import export_onnx
 from compress.generator import Generator
 from compress.importance import rank_channels
@@ -17,8 +18,9 @@ from compress.origin import Origin
 from compress.prune import assert_pruned_is_masked, prune
 from compress.running import run_module
 from compress.tracing import traced_groups
-from search_spaces.channels import keep_channels
+from search_spaces.channels import ChannelGroup, Slice, keep_channels
 from search_spaces.free import layer_at
+from search_spaces.space import SearchSpaceError
 
 Z = (InputSpec("z", (16,), "float32", {"kind": "normal"}),)
 ROWS = {"z": np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)}
@@ -162,6 +164,106 @@ def test_a_learned_constant_is_ranked_by_itself(by):
     assert set(np.argsort(ranks)[:6]) == set(range(0, 12, 2))
 
 
+class Normed(Maps):
+    """A learned constant, and what scales it before anybody reads it."""
+
+    def __init__(self, norm):
+        super().__init__(constant=torch.randn(1, 12, 4, 4))
+        self.norm, self.style = norm, nn.Linear(16, 24)
+
+    def forward(self, z):
+        x = self.first(self.norm(self.constant.expand(len(z), -1, -1, -1))) * self.style(z)[:, :, None, None]
+        return torch.tanh(self.second(torch.relu(x)))
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.InstanceNorm2d, nn.PReLU])
+def test_a_constant_behind_a_norm_is_ranked_by_both(norm):
+    """Dead channels are the least, whatever the norm; it makes none itself."""
+    torch.manual_seed(0)
+    module = Normed(norm(12)).eval()
+    with torch.no_grad():
+        module.constant[:, :6] = 0
+    groups = [group for group in traced_groups(module, ROWS).groups if "constant" in group.name]
+    ranks = rank_channels(module, groups, ROWS)[groups[0].name]
+    assert set(np.argsort(ranks)[:6]) == set(range(6))
+
+
+class Attending(Maps):
+    """A view of a parameter, and behind it views that move channels of attention."""
+
+    def __init__(self):
+        super().__init__(bias=torch.randn(24))
+        self.query, self.key = nn.Conv2d(24, 8, 1), nn.Conv2d(24, 8, 1)
+        self.value = nn.Conv2d(24, 24, 1)
+
+    def mixed(self, x):
+        x = x + self.bias.view(1, -1, 1, 1)
+        seen = torch.softmax(self.query(x).flatten(2).transpose(1, 2) @ self.key(x).flatten(2), dim=-1)
+        return x + (self.value(x).flatten(2) @ seen.transpose(1, 2)).view(len(x), -1, 4, 4)
+
+
+def test_a_viewed_parameter_does_not_hide_what_attention_does():
+    names = {group.name for group in traced_groups(made(Attending), ROWS).groups}
+    assert names == {"fc", "first", "query"}
+
+
+class Shared(Maps):
+    """Positions that are read first, and meet two layers side by side."""
+
+    def __init__(self):
+        super().__init__(positions=torch.randn(1, 24, 4, 4))
+        self.left, self.right = nn.Conv2d(12, 10, 1), nn.Conv2d(12, 14, 1)
+
+    def forward(self, z):
+        added = self.positions.expand(len(z), -1, -1, -1)
+        x = self.fc(z).view(len(z), -1, 4, 4)
+        x = torch.relu(torch.cat([self.left(x), self.right(x)], dim=1) + added)
+        return torch.tanh(self.second(x))
+
+
+def test_no_two_groups_have_one_name():
+    names = [group.name for group in traced_groups(made(Shared), ROWS).groups]
+    assert sorted(set(names)) == sorted(names)
+    assert "positions" not in names
+
+
+def test_parameters_in_a_list_are_called_by_their_own_names():
+    class Listed(Maps):
+        def __init__(self):
+            super().__init__()
+            self.all = nn.ParameterList([torch.randn(1, 24, 4, 4), torch.randn(5, 7)])
+
+        def mixed(self, x):
+            return x + self.all[0]
+
+    traced = traced_groups(made(Listed), ROWS)
+    assert "all" not in traced.left_alone
+    assert "all.0" not in traced.left_alone
+    assert "does not use it" in traced.left_alone["all.1"]
+
+
+def test_a_width_that_forward_does_not_take_is_a_refusal():
+    class Picky(Maps):
+        def mixed(self, x):
+            if x.shape[1] % 4:
+                raise ValueError("multiples of four")
+            return x
+
+    generator = Generator(Origin.of_factory("tests.compress.test_free_parameters:Maps", {}, Z), (), made(Picky))
+    groups = traced_groups(generator.module, ROWS).groups
+    with pytest.raises(CompressError, match="must run, but"):
+        assert_pruned_is_masked(made(Picky), narrow(Picky, groups), KEPT, ROWS, groups=groups)
+
+
+KEPT = {"first": list(range(18))}
+
+
+def narrow(kind, groups):
+    module = made(kind)
+    keep_channels(module, KEPT, groups)
+    return module
+
+
 class Equalised(Maps):
     """Its weight is scaled in every call, and made of its own parameter: no channels of a map meet it."""
 
@@ -224,3 +326,10 @@ def test_where_the_channels_of_a_parameter_lie(shape, axis, size):
         assert free.size == 2
         assert not owner.p.requires_grad
     assert free == layer_at(owner, "p")
+
+
+def test_what_belongs_to_a_layer_is_no_free_parameter():
+    module = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 1, 3))
+    group = ChannelGroup("g", 4, (Slice("0.weight", "out"),))
+    with pytest.raises(SearchSpaceError, match="belongs to a layer"):
+        keep_channels(module, {"g": [0, 1]}, [group])

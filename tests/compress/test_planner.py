@@ -281,6 +281,13 @@ def test_it_recovers_no_third_time(compress):
     assert found.file == folder / START / "model.onnx"
 
 
+def test_what_was_not_trained_does_not_recover_again(compress, monkeypatch):
+    """A task may have nothing to recover with."""
+    monkeypatch.setattr(ScriptedTask, "recover", lambda self, generator, folder: generator)
+    found, _, _ = compress({PRUNED: costs(6)}, {PRUNED: 22.0}, Recipe(quantize=False))
+    assert [step.name for step in found.steps] == ["prune 25%"]
+
+
 def test_what_is_not_faster_does_not_recover_again(compress):
     found, _, _ = compress({PRUNED: costs(11)}, {PRUNED: 22.0}, Recipe(quantize=False))
     assert [step.name for step in found.steps] == ["prune 25%"]
@@ -289,7 +296,7 @@ def test_what_is_not_faster_does_not_recover_again(compress):
 def test_what_the_runtime_likes_is_measured_where_no_multiple_is_given(compress, monkeypatch):
     seen = []
 
-    def liked(generator, share, inputs, bench, seconds):
+    def liked(generator, groups, share, inputs, bench, seconds):
         seen.append((share, bench.precisions))
         return 4
 
@@ -297,6 +304,8 @@ def test_what_the_runtime_likes_is_measured_where_no_multiple_is_given(compress,
     found, _, _ = compress({PRUNED: costs(6)}, {PRUNED: 20.0}, Recipe(quantize=False, multiple=None))
     assert found.steps[0].settings["multiple"] == 4
     assert seen == [(0.25, ("fp32",))]
+    compress({PRUNED: costs(6)}, {PRUNED: 20.0}, Recipe(quantize=False, multiple=None))
+    assert len(seen) == 1, "the same call finds it in the folder, and its recoveries, whatever the clock says now"
 
 
 def test_per_channel_is_tried_where_per_tensor_was_refused(compress):
