@@ -15,7 +15,21 @@ if TYPE_CHECKING:
 
 # Modules of this folder that declare no space.
 _TOOLS = frozenset(
-    {"assembly", "blocks", "channels", "choices", "initial", "network", "norms", "outline", "plans", "space", "testing"}
+    {
+        "assembly",
+        "blocks",
+        "channels",
+        "choices",
+        "free",
+        "initial",
+        "layers",
+        "network",
+        "norms",
+        "outline",
+        "plans",
+        "space",
+        "testing",
+    }
 )
 
 __all__ = ["get_space", "spaces"]
