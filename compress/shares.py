@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.files import read_json, write_json
@@ -96,7 +97,7 @@ class Shares:
         It is kept, so that the same call after a crash cuts as the first did, and finds its recoveries again.
         """
         file, key = self._ledger.folder / "multiples.json", f"{generator.id} {share:.6f}"
-        kept = read_json(file) if file.is_file() else {}
+        kept = _read_kept(file)
         if kept.get(key) not in (*FINER, COARSEST):
             few = {name: values[:FEW] for name, values in rows.items()}
             kept[key] = liked_multiple(generator, groups, share, few, self._ledger.bench, self._ledger.step_s / 2)
@@ -124,3 +125,12 @@ class Shares:
             copied = replace(recovered, module=copy.deepcopy(recovered.module))
             return self._try_recovered(current, copied, name + AGAIN, settings)
         return current
+
+
+def _read_kept(file: Path) -> dict[str, Any]:
+    """Return what was kept in ``file``: nothing where it is missing, damaged or of another kind."""
+    try:
+        kept = read_json(file)
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}

@@ -301,11 +301,15 @@ def test_what_the_runtime_likes_is_measured_where_no_multiple_is_given(compress,
         return 4
 
     monkeypatch.setattr(shares, "liked_multiple", liked)
-    found, _, _ = compress({PRUNED: costs(6)}, {PRUNED: 20.0}, Recipe(quantize=False, multiple=None))
+    found, _, folder = compress({PRUNED: costs(6)}, {PRUNED: 20.0}, Recipe(quantize=False, multiple=None))
     assert found.steps[0].settings["multiple"] == 4
     assert seen == [(0.25, ("fp32",))]
     compress({PRUNED: costs(6)}, {PRUNED: 20.0}, Recipe(quantize=False, multiple=None))
     assert len(seen) == 1, "the same call finds it in the folder, and its recoveries, whatever the clock says now"
+    for damaged in ("", "[1, 2]", '{"x": '):
+        (folder / "multiples.json").write_text(damaged)
+        compress({PRUNED: costs(6)}, {PRUNED: 20.0}, Recipe(quantize=False, multiple=None))
+    assert len(seen) == 4, "what cannot be read is measured again"
 
 
 def test_per_channel_is_tried_where_per_tensor_was_refused(compress):
